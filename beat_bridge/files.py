@@ -1,0 +1,58 @@
+"""Files that must never be half written or readable by others."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from beat_bridge.errors import DoorwatchError
+
+
+def ensure_private_directory(path: Path) -> Path:
+    """Make a directory that only its owner can enter.
+
+    Raises:
+        DoorwatchError: It cannot be made, or stands there and belongs to somebody else.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.stat()
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot make this directory: {error.strerror}") from error
+    if status.st_uid != os.geteuid():
+        raise DoorwatchError(f"{path}: belongs to user id {status.st_uid}, not to this one: choose another directory")
+    return path
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part.
+
+    Args:
+        path: The file; its directory must exist.
+        data: The whole content.
+        mode: Permission bits of the new file.
+
+    Raises:
+        OSError: As the file system says; the old file is then untouched.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and new names in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,28 @@
+"""How the bridge itself is doing."""
+
+from beat_bridge.model.base import Value
+
+
+class SpoolStatus(Value, frozen=True, kw_only=True):
+    """Counts since the spool directory was made, and what lies in it now."""
+
+    appended: int = 0
+    delivered: int = 0
+    dead_letters: int = 0
+    refused: int = 0
+    """Documents turned away because the disk or the budget was full, and said so."""
+    pending_documents: int = 0
+    pending_bytes: int = 0
+    budget_bytes: int = 0
+    torn_records: int = 0
+    """Records cut short by a crash, found and set aside on reading."""
+
+
+class BridgeStatus(Value, frozen=True, kw_only=True):
+    """One heartbeat of the bridge."""
+
+    spool: SpoolStatus
+    passes: int = 0
+    """Looks taken since the bridge started."""
+    open_findings: int = 0
+    last_error: str = ""

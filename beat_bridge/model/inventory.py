@@ -1,0 +1,59 @@
+"""One look at one host."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from beat_bridge.errors import DoorwatchError
+from beat_bridge.model.base import Value, Viewpoint
+from beat_bridge.model.coverage import Coverage, CoverageStatus
+from beat_bridge.model.host import Host
+from beat_bridge.model.kernel import Hook
+from beat_bridge.model.pid_files import PidFile
+from beat_bridge.model.processes import Process
+from beat_bridge.model.sockets import Socket
+
+
+class Inventory(Value, frozen=True, kw_only=True):
+    """Everything one pass saw, and everything it could not see."""
+
+    host: Host
+    viewpoint: Viewpoint
+    taken_at: datetime
+    """With time zone."""
+    processes: tuple[Process, ...] = ()
+    sockets: tuple[Socket, ...] = ()
+    pid_files: tuple[PidFile, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+
+    def by_pid(self) -> Mapping[int, Process]:
+        """Processes by pid."""
+        return {process.pid: process for process in self.processes}
+
+    @property
+    def gaps(self) -> tuple[Coverage, ...]:
+        """The sensors that could not look, or not everywhere."""
+        return tuple(entry for entry in self.coverage if entry.status is not CoverageStatus.COMPLETE)
+
+
+def encode(inventory: Inventory) -> bytes:
+    """The inventory as one JSON object."""
+    return msgspec.json.encode(inventory)
+
+
+def decode(data: bytes, source: str) -> Inventory:
+    """Read what `encode` wrote.
+
+    Args:
+        data: JSON.
+        source: Where it came from, for the error line.
+
+    Raises:
+        DoorwatchError: It is not an inventory; the line says where in the document.
+    """
+    try:
+        return msgspec.json.decode(data, type=Inventory)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DoorwatchError(f"{source}: not a Doorwatch inventory: {error}") from error

@@ -1,0 +1,1 @@
+"""Where inventories come from."""

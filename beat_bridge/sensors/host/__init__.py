@@ -1,0 +1,1 @@
+"""The view from inside: this host's own kernel interfaces."""

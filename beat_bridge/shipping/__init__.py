@@ -1,0 +1,1 @@
+"""From the spool on disk to Elasticsearch, with nothing dropped in silence."""

@@ -1,0 +1,1 @@
+"""KQL and EQL: queries that compile once into functions over documents."""

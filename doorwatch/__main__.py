@@ -1,0 +1,5 @@
+"""`python -m doorwatch`."""
+
+from doorwatch.main import main
+
+main()

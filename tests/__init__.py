@@ -1,0 +1,1 @@
+"""Doorwatch's tests; they mirror the rooms."""

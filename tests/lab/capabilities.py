@@ -1,0 +1,32 @@
+"""What this machine lets the tiers do."""
+
+import shutil
+import subprocess
+from functools import cache
+
+
+@cache
+def live_obstacle() -> str:
+    """Why live tests cannot run here; empty where they can."""
+    for tool, package in (("unshare", "util-linux"), ("ip", "iproute2"), ("nft", "nftables")):
+        if not shutil.which(tool):
+            return f"{tool} is not installed (Debian: apt install {package})"
+    answer = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "true"],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    if answer.returncode:
+        return f"user and network namespaces are not allowed here: {answer.stderr.strip()}"
+    return ""
+
+
+@cache
+def elasticsearch_obstacle() -> str:
+    """Why the Elasticsearch tier cannot run here; empty where it can."""
+    for tool, package in (("java", "openjdk-17-jdk-headless"), ("mvn", "maven"), ("unzip", "unzip")):
+        if not shutil.which(tool):
+            return f"{tool} is not installed (Debian: apt install {package})"
+    return ""
