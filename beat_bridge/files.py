@@ -8,7 +8,7 @@ from beat_bridge.errors import DoorwatchError
 
 
 def ensure_private_directory(path: Path) -> Path:
-    """Make a directory that only its owner can enter.
+    """Make a directory that only its owner can enter; one that stands there already is closed to others.
 
     Raises:
         DoorwatchError: It cannot be made, or stands there and belongs to somebody else.
@@ -20,6 +20,8 @@ def ensure_private_directory(path: Path) -> Path:
         raise DoorwatchError(f"{path}: cannot make this directory: {error.strerror}") from error
     if status.st_uid != os.geteuid():
         raise DoorwatchError(f"{path}: belongs to user id {status.st_uid}, not to this one: choose another directory")
+    if status.st_mode & 0o077:
+        path.chmod(0o700)
     return path
 
 

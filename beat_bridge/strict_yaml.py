@@ -75,6 +75,20 @@ class _Loader(yaml.SafeLoader):
         return dict(super().construct_mapping(node, deep))
 
 
+def place(path: Path, where: str) -> str:
+    """Where in a file that `load` has read a value stands: `FILE:LINE`.
+
+    Args:
+        path: The file.
+        where: The value's path within it: `elasticsearch.hosts[0]`.
+    """
+    try:
+        root = yaml.compose(path.read_bytes(), Loader=_Loader)
+    except (OSError, yaml.YAMLError):
+        return str(path)  # it has changed since it was read
+    return f"{path}:{_line_of(root, '$.' + where, '')}"
+
+
 def _line_of(root: yaml.Node | None, where: str, message: str) -> int:
     """The line (from 1) of the node that msgspec's path (`$.a.b[0]`) names, or of the unknown key in it."""
     node = root

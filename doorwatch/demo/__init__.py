@@ -1,0 +1,1 @@
+"""`doorwatch demo`: the main job on this machine, live, with a harmless emulator in namespaces of its own."""
