@@ -62,3 +62,5 @@ class ResponseStep(Value, frozen=True, kw_only=True):
     alert_ids: tuple[str, ...] = ()
     rule_names: tuple[str, ...] = ()
     finding_keys: tuple[str, ...] = ()
+    audit_hash: str = ""
+    """SHA-256 of this step's line in the responder's audit chain: kept in another place, it anchors that file."""
