@@ -1,0 +1,1 @@
+"""Playbooks: which alerts are answered, and with what."""

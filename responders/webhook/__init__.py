@@ -1,0 +1,1 @@
+"""Where alerts arrive: bodies, credentials, the application, the server."""
