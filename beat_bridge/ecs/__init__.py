@@ -1,1 +1,1 @@
-"""What was seen and done, as ECS documents."""
+"""What the bridge says, in Elastic Common Schema: findings, inventories, heartbeats and responses as documents."""

@@ -1,15 +1,16 @@
 """Findings: what a detector says of a host, in a form that can be told again and recognised."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 
 from beat_bridge.model.base import Value, Verdict, Viewpoint
-from beat_bridge.model.filters import FilterJudgement
+from beat_bridge.model.filters import FilterJudgement, program_sha256
 from beat_bridge.model.host import Host
 from beat_bridge.model.kernel import Hook
 from beat_bridge.model.pid_files import PidFile
-from beat_bridge.model.processes import Process
+from beat_bridge.model.processes import Executable, Process
 from beat_bridge.model.sockets import Socket
 
 
@@ -56,7 +57,39 @@ class Finding(Value, frozen=True, kw_only=True):
     def key(self) -> str:
         """Deterministic name: the same thing on the same boot of the same host has the same key in every pass."""
         parts = (self.host.id, self.host.boot_id, self.kind.value, self.subject)
-        return sha256("\x1f".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:40]
+        return _digest(parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the evidence: as long as it stays the same, the finding has not changed.
+
+        What counts: verdict, reasons, techniques, related findings, the executable file and whether it is deleted, the
+        filter's program and who holds the socket, the PID file's size, mode, owner and content, the hook's targets.
+        What does not: wording (`explanation`), confidence, every time stamp, arguments (daemons rewrite them), the
+        order of holders, which interface showed a socket, the parent.
+        """
+        parts = [self.kind.value, self.verdict.value, *sorted(self.reasons), *self.techniques, *sorted(self.related)]
+        if self.process is not None and isinstance(self.process.executable, Executable):
+            parts += [self.process.executable.path, str(self.process.executable.deleted)]
+        if self.socket is not None:
+            pids = sorted({holder.pid for holder in self.socket.holders})
+            parts += [self.socket.filter.kind.value, program_sha256(self.socket.filter.program), *map(str, pids)]
+        if self.pid_file is not None:
+            file = self.pid_file
+            parts += [str(file.size), str(file.mode), str(file.user_id)]
+            parts += [file.content] if isinstance(file.content, str) else []
+        if self.hook is not None:
+            parts += [self.hook.expected, self.hook.actual, self.hook.owner]
+        return _digest(parts)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    """40 hexadecimal digits over some texts; each is preceded by its length, so that none can pose as two."""
+    hashed = sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        hashed.update(b"%d:%b" % (len(data), data))
+    return hashed.hexdigest()[:40]
 
 
 class Change(StrEnum):
@@ -77,3 +110,8 @@ class FindingEvent(Value, frozen=True, kw_only=True):
     first_seen: datetime
     sequence: int
     """0 when it first opens, then one more with each event of the same key."""
+
+    @property
+    def id(self) -> str:
+        """Deterministic: told again after a crash it has the same id, with other evidence it has another."""
+        return _digest((self.finding.key, self.change.value, str(self.sequence), self.finding.fingerprint))

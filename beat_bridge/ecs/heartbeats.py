@@ -1,0 +1,42 @@
+"""The bridge's own state as documents of the data stream logs-doorwatch.heartbeat-*."""
+
+from datetime import datetime
+
+import msgspec
+
+from beat_bridge.ecs import parts
+from beat_bridge.ecs.shape import data_stream, digest, finish, merge, moment
+from beat_bridge.model.bridge import BridgeStatus
+from beat_bridge.model.documents import Document
+from beat_bridge.model.host import Host
+
+
+def heartbeat_document(host: Host, status: BridgeStatus, at: datetime, namespace: str = "default") -> Document:
+    """One heartbeat.
+
+    Args:
+        host: The host the bridge runs on.
+        status: Its counts.
+        at: When, with time zone.
+        namespace: The data stream's namespace.
+
+    Raises:
+        DoorwatchError: The namespace is not one.
+    """
+    name = digest(host.id, host.boot_id, "heartbeat", moment(at))
+    body = merge(
+        parts.envelope("heartbeat", namespace, at, name),
+        parts.host_part(host),
+        {
+            "event": {"category": ["host"], "type": ["info"], "action": "heartbeat"},
+            "doorwatch": {
+                "bridge": {
+                    "passes": status.passes,
+                    "open_findings": status.open_findings,
+                    "last_error": status.last_error,
+                    "spool": msgspec.structs.asdict(status.spool),
+                }
+            },
+        },
+    )
+    return Document(data_stream=data_stream("heartbeat", namespace), id=name, body=finish(body))

@@ -1,0 +1,84 @@
+"""What a pass saw, as documents of the data stream logs-doorwatch.inventory-*.
+
+Each sensor's account of itself, and every socket that can see packets not addressed to it or that carries a filter.
+"""
+
+from collections.abc import Iterator
+
+from beat_bridge.ecs import parts
+from beat_bridge.ecs.shape import Body, data_stream, digest, finish, merge, moment
+from beat_bridge.model.coverage import Coverage, CoverageStatus
+from beat_bridge.model.documents import Document
+from beat_bridge.model.filters import FilterKind
+from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.sockets import Socket
+
+_AF_PACKET = 17
+_SOCK_RAW = 3
+
+
+def inventory_documents(inventory: Inventory, namespace: str = "default") -> Iterator[Document]:
+    """Documents of one pass, coverage first, each with an id made from host, boot, moment and subject.
+
+    Raises:
+        DoorwatchError: The namespace is not one.
+    """
+    for coverage in inventory.coverage:
+        yield _document(inventory, namespace, f"coverage:{coverage.sensor}", _coverage_part(coverage))
+    for socket in inventory.sockets:
+        if is_noteworthy(socket):
+            yield _document(inventory, namespace, f"socket:{socket.inode}", _socket_part(inventory, socket))
+
+
+def is_noteworthy(socket: Socket) -> bool:
+    """It is a packet or raw socket, or it carries a filter, or whether it does could not be told."""
+    return socket.family == _AF_PACKET or socket.type == _SOCK_RAW or socket.filter.kind is not FilterKind.NONE
+
+
+def _document(inventory: Inventory, namespace: str, subject: str, fragment: Body) -> Document:
+    host, viewpoint = inventory.host, inventory.viewpoint.value
+    name = digest(host.id, host.boot_id, viewpoint, moment(inventory.taken_at), subject)
+    body = merge(
+        parts.envelope("inventory", namespace, inventory.taken_at, name),
+        parts.host_part(host),
+        {"doorwatch": {"view": {"seen_by": [viewpoint]}}},
+        fragment,
+    )
+    return Document(data_stream=data_stream("inventory", namespace), id=name, body=finish(body))
+
+
+def _coverage_part(coverage: Coverage) -> Body:
+    told = f"{coverage.sensor} looked at {coverage.examined} and could not look at {coverage.missed}"
+    return {
+        "message": f"{told}: {coverage.detail}" if coverage.detail else told,
+        "event": {
+            "category": ["host"],
+            "type": ["info"],
+            "action": "coverage-reported",
+            "outcome": {
+                CoverageStatus.COMPLETE: "success",
+                CoverageStatus.PARTIAL: "unknown",
+                CoverageStatus.NONE: "failure",
+            }[coverage.status],
+        },
+        "doorwatch": {
+            "coverage": {
+                "sensor": coverage.sensor,
+                "status": coverage.status.value,
+                "reason": None if coverage.reason is None else coverage.reason.value,
+                "detail": coverage.detail,
+                "examined": coverage.examined,
+                "missed": coverage.missed,
+            }
+        },
+    }
+
+
+def _socket_part(inventory: Inventory, socket: Socket) -> Body:
+    processes = inventory.by_pid()
+    holder = next((processes[held.pid] for held in socket.holders if held.pid in processes), None)
+    return merge(
+        {"event": {"category": ["host"], "type": ["info"], "action": "socket-seen"}},
+        parts.socket_part(socket),
+        {} if holder is None else parts.process_part(holder, processes.get(holder.parent_pid)),
+    )
