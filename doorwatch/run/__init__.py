@@ -1,0 +1,1 @@
+"""`doorwatch run`: sensors, spool, delivery, rules and responder in one process, from one configuration file."""

@@ -1,0 +1,132 @@
+"""Looking at the host again and again, and telling what changed."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from beat_bridge.detectors import detect
+from beat_bridge.detectors.lifecycle import Ledger, advance
+from beat_bridge.ecs.findings import finding_document
+from beat_bridge.ecs.inventories import inventory_documents
+from beat_bridge.errors import DoorwatchError
+from beat_bridge.files import write_atomically
+from beat_bridge.model.base import Value
+from beat_bridge.model.documents import Document
+from beat_bridge.model.findings import Finding, FindingEvent
+from beat_bridge.model.inventory import Inventory
+
+INVENTORY_SECONDS = 3600.0
+"""An inventory document that has not changed is written again after this long, so that silence is not agreement."""
+
+
+class Look(Value, frozen=True, kw_only=True):
+    """What one look brought."""
+
+    inventory: Inventory
+    findings: tuple[Finding, ...]
+    events: tuple[FindingEvent, ...]
+    documents: int
+    """How many were published."""
+
+
+class Watch:
+    """Knows what was told before, across restarts."""
+
+    def __init__(
+        self,
+        look: Callable[[], Inventory],
+        publish: Callable[[Iterable[Document]], None],
+        ledger_file: Path,
+        namespace: str,
+    ) -> None:
+        """Take up where the last process ended.
+
+        Args:
+            look: The sensors.
+            publish: Makes documents durable, or raises DoorwatchError and takes none.
+            ledger_file: What was told, kept in a private directory.
+            namespace: Last part of the data streams' names.
+
+        Raises:
+            DoorwatchError: The ledger cannot be read.
+        """
+        self._look = look
+        self._publish = publish
+        self._ledger_file = ledger_file
+        self._namespace = namespace
+        self._ledger = _read_ledger(ledger_file)
+        self._told: dict[str, tuple[bytes, datetime]] = {}
+
+    def look(self) -> Look:
+        """Look once, publish what is new, and remember it.
+
+        The documents are durable before the ledger is: a crash in between tells the same events again under the
+        same ids, which whoever has them already refuses as duplicates.
+
+        Raises:
+            DoorwatchError: The documents could not be made durable. Nothing is remembered, so the next look tells
+                them again.
+        """
+        inventory = self._look()
+        findings = detect(inventory)
+        ledger, events = advance(self._ledger, findings, inventory)
+        told = dict(self._told)
+        documents = [finding_document(event, self._namespace) for event in events]
+        documents += self._changed(told, inventory)
+        if documents:
+            self._publish(documents)
+        if ledger != self._ledger:
+            _write_ledger(self._ledger_file, ledger)
+        self._ledger, self._told = ledger, told
+        return Look(inventory=inventory, findings=findings, events=events, documents=len(documents))
+
+    def _changed(self, told: dict[str, tuple[bytes, datetime]], inventory: Inventory) -> Iterator[Document]:
+        """Inventory documents that say something else than last time, or that were last said long ago."""
+        now = datetime.now(UTC)
+        present = set()
+        for document in inventory_documents(inventory, self._namespace):
+            subject, content = _without_moment(document)
+            present.add(subject)
+            before = told.get(subject)
+            if before is None or before[0] != content or (now - before[1]).total_seconds() >= INVENTORY_SECONDS:
+                told[subject] = (content, now)
+                yield document
+        for subject in told.keys() - present:
+            del told[subject]
+
+
+def _without_moment(document: Document) -> tuple[str, bytes]:
+    """What a document is about, and a digest of what it says besides when."""
+    body = {key: value for key, value in document.body.items() if key not in ("@timestamp", "event")}
+    doorwatch = body.get("doorwatch", {})
+    about = [
+        doorwatch.get("coverage", {}).get("sensor", ""),
+        str(doorwatch.get("socket", {}).get("inode", "")),
+        str(document.body.get("event", {}).get("action", "")),
+    ]
+    if "coverage" in doorwatch:
+        # how many objects were looked at differs with every pass; whether all were is what matters
+        coverage = {key: doorwatch["coverage"].get(key) for key in ("sensor", "status", "reason")}
+        body = body | {"message": "", "doorwatch": doorwatch | {"coverage": coverage}}
+    return "\x1f".join(about), sha256(msgspec.json.encode(body, order="deterministic")).digest()
+
+
+def _read_ledger(path: Path) -> Ledger:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+    except FileNotFoundError:
+        return Ledger()
+    except (OSError, msgspec.DecodeError) as error:
+        raise DoorwatchError(
+            f"{path}: cannot read the findings told before: {error}; move the file away to tell all of them anew"
+        ) from error
+
+
+def _write_ledger(path: Path, ledger: Ledger) -> None:
+    try:
+        write_atomically(path, msgspec.json.encode(ledger))
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot remember what was told: {error.strerror}") from error
