@@ -1,0 +1,335 @@
+"""Reading EQL event queries."""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Never
+
+import lark
+from lark.tree import Meta
+from lark.visitors import Transformer_NonRecursive
+
+from detection_rules.language import eql_ast as ast
+from detection_rules.language.eql_functions import FUNCTIONS, network
+from detection_rules.language.errors import QueryError, place, refuse
+from detection_rules.language.regular_expressions import RegularExpressionError, compile_expression
+
+MAX_CHARACTERS: Final = 100_000
+MAX_DEPTH: Final = 60
+"""Parentheses and calls within one another; Elastic's own rules stay below 10."""
+_LARGEST_LONG: Final = 2**63 - 1
+_SKIPPED: Final = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*+")
+_REFUSED_QUERIES: Final = re.compile(r"(sequence|sample|join)\b(?!\s*where\b)")
+_REFUSED: Final = (
+    (re.compile(r"\|"), "a pipe (`| head`, `| tail`)"),
+    (re.compile(r"\["), "an array subscript or subquery in `[ ]`"),
+    (re.compile(r"of\b"), "a process relationship (`child of`, `descendant of`, `event of`)"),
+    (re.compile(r"until\b|with\b|by\b"), "a part of a sequence (`by`, `with maxspan`, `until`)"),
+    (re.compile(r"\?[\"']"), 'a raw string in `?"..."` (write """...""")'),
+    (re.compile(r"'"), "a string in single quotes (use double quotes)"),
+    (re.compile(r"!:"), "the operator `!:` (write `not field : value`)"),
+    (re.compile(r"=(?!=)"), "the operator `=` (write == or :)"),
+    (re.compile(r"(like|regex)\b"), "a pattern operator in this place (for the opposite write `not field like ...`)"),
+    (re.compile(r"(AND|OR|NOT|IN|LIKE|REGEX|WHERE)\b"), "a keyword in capitals (write it in lower case)"),
+)
+
+
+def parse(text: str) -> ast.EventQuery:
+    """Read an event query: `process where process.name == "x"`.
+
+    Raises:
+        QueryError: It is malformed, or uses something this evaluator does not do; the line names it and its place.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise QueryError(f"a query of more than {MAX_CHARACTERS} characters", 1, 1)
+    begin = _SKIPPED.match(text)
+    refused = _REFUSED_QUERIES.match(text, begin.end() if begin else 0)
+    if refused:
+        refuse(f"a `{refused[1]}` query", text, refused.start())
+    try:
+        query: Any = _Builder().transform(_parser().parse(text))
+    except lark.exceptions.UnexpectedInput as error:
+        raise _translated(error, text) from None
+    except lark.exceptions.VisitError as error:
+        raise error.orig_exc from None
+    if any(depth > MAX_DEPTH for _, depth in ast.walk(query.condition)):
+        raise QueryError(f"nested more than {MAX_DEPTH} deep", 1, 1)
+    return query  # type: ignore[no-any-return] # the transformer's `start` makes it
+
+
+@cache
+def _parser() -> lark.Lark:
+    grammar = files("detection_rules.language").joinpath("eql.lark").read_text("utf-8")
+    return lark.Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+
+
+def _translated(error: lark.exceptions.UnexpectedInput, text: str) -> QueryError:
+    position = error.pos_in_stream
+    if position is None or (isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END"):
+        return QueryError("the query ends too early", *place(text, len(text.rstrip())))
+    for pattern, construct in _REFUSED:
+        if pattern.match(text, position):
+            return QueryError(f"{construct} is not supported", *place(text, position))
+    word = re.compile(r'"[^"\n]{0,30}"?|[\w.]{1,40}|\S').match(text, position)
+    return QueryError(f"`{word[0] if word else ''}` does not fit here", *place(text, position))
+
+
+def _fail(meta: Meta, problem: str) -> Never:
+    raise QueryError(problem, meta.line, meta.column)
+
+
+def kind_of(node: ast.Expression) -> str:
+    """What an expression gives: `string`, `number`, `boolean`, `null`, or `any` for a field."""
+    match node:
+        case ast.Literal(value=None):
+            return "null"
+        case ast.Literal(value=bool()):
+            return "boolean"
+        case ast.Literal(value=str()):
+            return "string"
+        case ast.Literal() | ast.Arithmetic() | ast.Negative():
+            return "number"
+        case ast.Field():
+            return "any"
+        case ast.Function():
+            return FUNCTIONS[node.name.lower()].result
+        case _:
+            return "boolean"
+
+
+def paths(node: ast.Expression) -> list[str]:
+    """The distinct fields an expression reads, sorted."""
+    return sorted({part.path for part, _ in ast.walk(node) if isinstance(part, ast.Field)})
+
+
+def is_condition(node: ast.Expression) -> bool:
+    """Whether it is true or false of a document, rather than a value in it."""
+    return isinstance(node, ast.Condition) or (isinstance(node, ast.Function) and kind_of(node) == "boolean")
+
+
+@lark.v_args(meta=True)
+class _Builder(Transformer_NonRecursive[lark.Token, Any]):
+    """Parse tree into AST, bottom up and without recursion; every check that needs a place in the text happens here."""
+
+    def start(self, meta: Meta, parts: list[Any]) -> ast.EventQuery:
+        category, condition = parts
+        self._logical(meta, condition)
+        return ast.EventQuery(category, condition)
+
+    def category(self, meta: Meta, parts: list[lark.Token]) -> str | None:
+        token = parts[0]
+        if token.type == "NAME":
+            return None if token == "any" else str(token)
+        return _unquoted(meta, token)
+
+    def disjunction(self, meta: Meta, operands: list[Any]) -> ast.Or:
+        for operand in operands:
+            self._logical(meta, operand)
+        return ast.Or(tuple(_flat(operands, ast.Or)))
+
+    def conjunction(self, meta: Meta, operands: list[Any]) -> ast.And:
+        for operand in operands:
+            self._logical(meta, operand)
+        return ast.And(tuple(_flat(operands, ast.And)))
+
+    def negation(self, meta: Meta, parts: list[Any]) -> ast.Not:
+        self._logical(meta, parts[0])
+        return ast.Not(parts[0])
+
+    def comparison(self, meta: Meta, parts: list[Any]) -> ast.Comparison:
+        left, comparator, right = parts[0], ast.Comparator(str(parts[1])), parts[2]
+        self._one_field(meta, left, right)
+        if paths(left) and paths(right):
+            refuse_at(meta, "comparing two fields")
+        self._comparable(meta, left, comparator, right)
+        return ast.Comparison(left, comparator, right)
+
+    def membership(self, meta: Meta, parts: list[Any]) -> ast.Membership:
+        return self._membership(meta, parts, negated=False)
+
+    def exclusion(self, meta: Meta, parts: list[Any]) -> ast.Membership:
+        return self._membership(meta, parts, negated=True)
+
+    def matching(self, meta: Meta, parts: list[Any]) -> ast.Matching:
+        value, matcher, *patterns = parts[0], ast.Matcher(str(parts[1])), *parts[2:]
+        self._value(meta, value)
+        if kind_of(value) not in ("string", "any"):
+            _fail(meta, f"`{matcher}` compares strings; its left side is a {kind_of(value)}")
+        texts = []
+        for pattern in patterns:
+            if not (isinstance(pattern, ast.Literal) and isinstance(pattern.value, str)):
+                refuse_at(meta, f"anything but string constants to the right of `{matcher}`")
+            if matcher in (ast.Matcher.REGEX, ast.Matcher.REGEX_INSENSITIVE):
+                _checked(meta, lambda text=pattern.value: compile_expression(text, ignore_case=False))
+            texts.append(pattern.value)
+        return ast.Matching(value, matcher, tuple(texts))
+
+    def arithmetic(self, meta: Meta, parts: list[Any]) -> ast.Arithmetic:
+        left, operator, right = parts[0], ast.Operator(str(parts[1])), parts[2]
+        for side in (left, right):
+            self._numeric(meta, side, operator)
+        if operator in (ast.Operator.DIVIDE, ast.Operator.MODULO) and right == ast.Literal(0):
+            _fail(meta, "division by zero")
+        self._one_field(meta, left, right)
+        return ast.Arithmetic(left, operator, right)
+
+    def negative(self, meta: Meta, parts: list[Any]) -> ast.Expression:
+        operand = parts[-1]
+        self._numeric(meta, operand, ast.Operator.SUBTRACT)
+        if isinstance(operand, ast.Literal) and isinstance(operand.value, int | float):
+            return ast.Literal(-operand.value)
+        return ast.Negative(operand)
+
+    def positive(self, meta: Meta, parts: list[Any]) -> ast.Expression:
+        self._numeric(meta, parts[-1], ast.Operator.ADD)
+        operand: ast.Expression = parts[-1]
+        return operand
+
+    def function(self, meta: Meta, parts: list[Any]) -> ast.Function:
+        written, arguments = str(parts[0]), tuple(parts[1:])
+        insensitive = written.endswith("~")
+        signature = FUNCTIONS.get(written.removesuffix("~").lower())
+        if signature is None:
+            refuse_at(meta, f"the function `{written}`")
+        if insensitive and not signature.insensitive:
+            refuse_at(meta, f"a case-insensitive `{signature.name}~`")
+        if not signature.least <= len(arguments) <= signature.most:
+            least, most = signature.least, signature.most
+            wanted = str(least) if least == most else f"at least {least}" if most > 9 else f"{least} to {most}"
+            _fail(meta, f"`{signature.name}` takes {wanted} arguments, not {len(arguments)}")
+        for index, argument in enumerate(arguments):
+            self._value(meta, argument)
+            wanted = signature.parameters[min(index, len(signature.parameters) - 1)]
+            if "any" not in (wanted, kind_of(argument)) and kind_of(argument) not in (wanted, "null"):
+                _fail(meta, f"argument {index + 1} of `{signature.name}` is a {kind_of(argument)}, not a {wanted}")
+            if signature.name == "cidrMatch" and index and isinstance(argument, ast.Literal):
+                _checked(meta, lambda block=argument.value: network(str(block)))
+        self._one_field(meta, *arguments)
+        return ast.Function(signature.name, arguments, insensitive)
+
+    def number(self, meta: Meta, parts: list[lark.Token]) -> ast.Literal:
+        text = str(parts[0])
+        if len(text) > 400:
+            _fail(meta, "a number of more than 400 digits")
+        value = int(text) if text.isdigit() else float(text)
+        if value in (float("inf"), float("-inf")) or (isinstance(value, int) and value > _LARGEST_LONG):
+            _fail(meta, f"the number {text[:40]} is too large")
+        return ast.Literal(value)
+
+    def string(self, meta: Meta, parts: list[lark.Token]) -> ast.Literal:
+        return ast.Literal(_unquoted(meta, parts[0]))
+
+    def raw_string(self, meta: Meta, parts: list[lark.Token]) -> ast.Literal:
+        return ast.Literal(_unquoted(meta, parts[0]))
+
+    def true(self, _meta: Meta, _parts: list[Any]) -> ast.Literal:
+        return ast.Literal(True)
+
+    def false(self, _meta: Meta, _parts: list[Any]) -> ast.Literal:
+        return ast.Literal(False)
+
+    def null(self, _meta: Meta, _parts: list[Any]) -> ast.Literal:
+        return ast.Literal(None)
+
+    def field(self, meta: Meta, parts: list[lark.Token]) -> ast.Field:
+        written = str(parts[0])
+        optional = written.startswith("?")
+        segments = re.findall(r"`(?:[^`]|``)+`|[^.`]+", written.removeprefix("?"))
+        path = ".".join(
+            part[1:-1].replace("``", "`") if part.startswith("`") else part for part in segments
+        )
+        if not all(path.split(".")):
+            _fail(meta, f"the field name {written} has an empty part")
+        return ast.Field(path, optional)
+
+    def _membership(self, meta: Meta, parts: list[Any], *, negated: bool) -> ast.Membership:
+        value, token, *choices = parts
+        self._value(meta, value)
+        for choice in choices:
+            if not isinstance(choice, ast.Literal) or choice.value is None:
+                refuse_at(meta, f"anything but constants in the list of `{token}`")
+            if "any" not in (kind_of(value), kind_of(choice)) and kind_of(value) != kind_of(choice):
+                _fail(meta, f"compares a {kind_of(value)} with a {kind_of(choice)}")
+        insensitive = str(token).endswith("~")
+        if insensitive and any(not isinstance(choice.value, str) for choice in choices):
+            _fail(meta, "`in~` compares strings")
+        return ast.Membership(value, tuple(choices), insensitive, negated)
+
+    def _comparable(self, meta: Meta, left: Any, comparator: ast.Comparator, right: Any) -> None:
+        equality = comparator in (ast.Comparator.EQUAL, ast.Comparator.NOT_EQUAL)
+        for side, other in ((left, right), (right, left)):
+            if is_condition(side) and not (equality and isinstance(other, ast.Literal) and kind_of(other) == "boolean"):
+                refuse_at(meta, "a condition used as a value")
+            if not equality and kind_of(side) in ("null", "boolean"):
+                refuse_at(meta, f"`{comparator}` with a {kind_of(side)}")
+            if not equality and isinstance(side, ast.Literal) and str(side.value).startswith("now"):
+                refuse_at(meta, "date mathematics (`now-5m`)")
+        kinds = {kind_of(left), kind_of(right)} - {"any", "null"}
+        if len(kinds) > 1:
+            _fail(meta, f"compares a {kind_of(left)} with a {kind_of(right)}")
+
+    def _logical(self, meta: Meta, node: ast.Expression) -> None:
+        if kind_of(node) not in ("boolean", "any"):
+            _fail(meta, f"a {kind_of(node)} stands where a condition is wanted")
+
+    def _value(self, meta: Meta, node: ast.Expression) -> None:
+        if is_condition(node):
+            refuse_at(meta, "a condition used as a value")
+        self._one_field(meta, node)
+
+    def _numeric(self, meta: Meta, node: ast.Expression, operator: ast.Operator) -> None:
+        self._value(meta, node)
+        if kind_of(node) not in ("number", "any", "null"):
+            _fail(meta, f"`{operator}` computes with numbers, not with a {kind_of(node)}")
+
+    def _one_field(self, meta: Meta, *nodes: ast.Expression) -> None:
+        fields = set()
+        for node in nodes:
+            for part, depth in ast.walk(node):
+                if depth > MAX_DEPTH:  # here too, so that the walks of a hostile query stay short
+                    _fail(meta, f"nested more than {MAX_DEPTH} deep")
+                if isinstance(part, ast.Field):
+                    fields.add(part.path)
+        if len(fields) > 1:
+            refuse_at(meta, f"one condition over several fields ({', '.join(sorted(fields))})")
+
+
+def refuse_at(meta: Meta, construct: str) -> Never:
+    """Refuse a construct by name, at its place."""
+    _fail(meta, f"{construct} is not supported")
+
+
+def _checked(meta: Meta, build: Callable[[], object]) -> None:
+    try:
+        build()
+    except (RegularExpressionError, ValueError) as error:
+        _fail(meta, str(error))
+
+
+def _flat(operands: list[Any], kind: type[ast.And] | type[ast.Or]) -> list[ast.Expression]:
+    flat: list[ast.Expression] = []
+    for operand in operands:
+        flat.extend(operand.operands if isinstance(operand, kind) else (operand,))
+    return flat
+
+
+_ESCAPE: Final = re.compile(r"\\(?:u\{([0-9A-Fa-f]{2,8})\}|(.))")
+_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "\\": "\\", '"': '"'}
+
+
+def _unquoted(meta: Meta, token: lark.Token) -> str:
+    """The text of a string literal."""
+    if token.type == "RAW_STRING":
+        return str(token)[3:-3]
+
+    def replaced(escape: re.Match[str]) -> str:
+        if escape[1]:
+            if int(escape[1], 16) > 0x10FFFF:
+                _fail(meta, f"{escape[0]} is no character")
+            return chr(int(escape[1], 16))
+        if escape[2] not in _ESCAPED:
+            _fail(meta, f'the escape {escape[0]} is unknown; for a backslash write \\\\, or use """raw strings"""')
+        return _ESCAPED[escape[2]]
+
+    return _ESCAPE.sub(replaced, str(token)[1:-1])

@@ -1,0 +1,205 @@
+"""EQL event queries as functions over documents.
+
+The rule for fields with several values, and for missing ones, is Elasticsearch's own (its query translator's tests,
+x-pack/plugin/eql/src/test/resources/querytranslator_tests.txt, since elastic/elasticsearch#76610):
+
+* A condition - one comparison, list, pattern or function - holds when it holds for **any** value of its field.
+* `not`, `!=` and `not in` are the exact opposite: they hold when it holds for **no** value, and so also when the field
+  is missing (Elasticsearch says `must_not`). `field == null` holds exactly when there is no value.
+* Within a condition a missing value is null; null makes every function null, and null is never true.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Never
+
+from detection_rules.language import eql_ast as ast
+from detection_rules.language.eql import is_condition, paths
+from detection_rules.language.eql_functions import FUNCTIONS
+from detection_rules.language.fields import Document, Predicate, reader
+from detection_rules.language.patterns import wildcard
+from detection_rules.language.regular_expressions import compile_expression
+from detection_rules.language.values import Test, as_boolean, as_number, as_text, equals, ordered
+
+Compute = Callable[[Any], Any]
+"""From the value of a condition's only field (None where it is missing) to a result."""
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_ARITHMETIC = {
+    ast.Operator.ADD: "add",
+    ast.Operator.SUBTRACT: "subtract",
+    ast.Operator.MULTIPLY: "multiply",
+    ast.Operator.DIVIDE: "divide",
+    ast.Operator.MODULO: "modulo",
+}
+
+
+def compile_query(query: ast.EventQuery) -> Predicate:
+    """Compile a query once; the function may be called with any number of documents."""
+    condition = _condition(query.condition)
+    if query.category is None:
+        return condition
+    category = query.category
+    categories = reader("event.category")
+    return lambda document: category in categories(document) and condition(document)
+
+
+def _condition(node: ast.Expression) -> Predicate:
+    match node:
+        case ast.And():
+            return _all([_condition(operand) for operand in node.operands])
+        case ast.Or():
+            return _any([_condition(operand) for operand in node.operands])
+        case ast.Not():
+            return _opposite(_condition(node.operand))
+        case ast.Comparison():
+            return _comparison(node)
+        case ast.Membership():
+            held = _over(node.value, _choices(node))
+            return _opposite(held) if node.negated else held
+        case ast.Matching():
+            return _over(node.value, _patterns(node))
+        case _:
+            return _over(node, lambda value: as_boolean(value) is True)
+
+
+def _all(conditions: Sequence[Predicate]) -> Predicate:
+    def holds(document: Document) -> bool:
+        for condition in conditions:  # noqa: SIM110 - this loop is the engine's hottest; all() would cost half as much again
+            if not condition(document):
+                return False
+        return True
+
+    return holds
+
+
+def _any(conditions: Sequence[Predicate]) -> Predicate:
+    def holds(document: Document) -> bool:
+        for condition in conditions:  # noqa: SIM110 - as above
+            if condition(document):
+                return True
+        return False
+
+    return holds
+
+
+def _opposite(condition: Predicate) -> Predicate:
+    return lambda document: not condition(document)
+
+
+def _comparison(node: ast.Comparison) -> Predicate:
+    left, comparator, right = node.left, node.comparator.value, node.right
+    if not paths(left) and paths(right):
+        left, right, comparator = right, left, _MIRRORED.get(comparator, comparator)
+    if comparator == "!=":
+        return _opposite(_comparison(ast.Comparison(left, ast.Comparator.EQUAL, right)))
+    if isinstance(left, ast.Literal) and is_condition(right):
+        left, right = right, left
+    if is_condition(left):
+        # `f(x) == false` is Elasticsearch's way to write `not f(x)`, and means the same
+        wanted = isinstance(right, ast.Literal) and right.value
+        return _condition(left) if wanted else _opposite(_condition(left))
+    constant = _compute(right)(None)
+    if constant is None:
+        return _over(left, lambda value: value is None) if comparator == "==" else _never
+    test: Test = equals(constant) if comparator == "==" else ordered(comparator, constant)
+    return _over(left, lambda value: value is not None and test(value))
+
+
+def _never(_document: Document) -> bool:
+    return False
+
+
+def _choices(node: ast.Membership) -> Test:
+    constants = [choice.value for choice in node.choices if choice.value is not None]
+    if node.insensitive:
+        folded = {str(constant).lower() for constant in constants}
+        return lambda value: (text := as_text(value)) is not None and text.lower() in folded
+    if all(isinstance(constant, str) for constant in constants) and not any("-" in str(c) for c in constants):
+        texts = frozenset(constants)
+        return lambda value: as_text(value) in texts
+    tests = [equals(constant) for constant in constants]
+    return lambda value: value is not None and any(test(value) for test in tests)
+
+
+def _patterns(node: ast.Matching) -> Test:
+    insensitive = node.matcher is not ast.Matcher.LIKE and node.matcher is not ast.Matcher.REGEX
+    if node.matcher in (ast.Matcher.REGEX, ast.Matcher.REGEX_INSENSITIVE):
+        matchers = [compile_expression(pattern, ignore_case=insensitive) for pattern in node.patterns]
+    else:
+        matchers = [wildcard(pattern, ignore_case=insensitive) for pattern in node.patterns]
+
+    def test(value: Any) -> bool:
+        text = as_text(value)
+        return text is not None and any(matcher(text) for matcher in matchers)
+
+    return test
+
+
+def _over(node: ast.Expression, test: Test) -> Predicate:
+    """Hold when some value of the expression's only field makes it pass the test."""
+    fields = paths(node)
+    compute = None if isinstance(node, ast.Field) else _compute(node)
+    if not fields:
+        outcome = test(_compute(node)(None))
+        return lambda document: outcome  # noqa: ARG005 - a constant condition reads no document
+    if len(fields) > 1:
+        raise AssertionError("the parser lets a condition read one field")
+    read = reader(fields[0])
+    passes = test if compute is None else _after(compute, test)
+
+    def holds(document: Document) -> bool:
+        values = read(document)
+        if not values:
+            return passes(None)
+        for value in values:  # noqa: SIM110 - as above
+            if passes(value):
+                return True
+        return False
+
+    return holds
+
+
+def _after(compute: Compute, test: Test) -> Test:
+    return lambda value: test(compute(value))
+
+
+def _compute(node: ast.Expression) -> Compute:
+    match node:
+        case ast.Literal():
+            constant = node.value
+            return lambda _value: constant
+        case ast.Field():
+            return lambda value: value
+        case ast.Negative():
+            operand = _number(node.operand)
+            return lambda value: None if (number := operand(value)) is None else -number
+        case ast.Arithmetic():
+            left, right = _number(node.left), _number(node.right)
+            operate = FUNCTIONS[_ARITHMETIC[node.operator]].call
+            return lambda value: operate(left(value), right(value))
+        case ast.Function():
+            return _call(node)
+        case _:
+            _unreachable(node)
+
+
+def _number(node: ast.Expression) -> Compute:
+    inner = _compute(node)
+    return (lambda value: as_number(inner(value))) if isinstance(node, ast.Field) else inner
+
+
+def _call(node: ast.Function) -> Compute:
+    signature = FUNCTIONS[node.name.lower()]
+    kinds = [signature.parameters[min(i, len(signature.parameters) - 1)] for i in range(len(node.arguments))]
+    arguments = [
+        _number(argument) if kind == "number" else _compute(argument)
+        for kind, argument in zip(kinds, node.arguments, strict=True)
+    ]
+    call = signature.call
+    if not signature.insensitive:
+        return lambda value: call(*[argument(value) for argument in arguments])
+    ignore_case = node.insensitive
+    return lambda value: call(*[argument(value) for argument in arguments], ignore_case=ignore_case)
+
+
+def _unreachable(node: ast.Expression) -> Never:
+    raise AssertionError(f"the parser lets no {type(node).__name__} stand for a value")

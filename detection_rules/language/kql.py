@@ -1,0 +1,189 @@
+"""Reading KQL, the language of Kibana's search bar and of Elastic's `kuery` rules."""
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Never
+
+import lark
+from lark.tree import Meta
+from lark.visitors import Transformer_NonRecursive
+
+from detection_rules.language import kql_ast as ast
+from detection_rules.language.errors import QueryError, place
+
+MAX_CHARACTERS: Final = 100_000
+MAX_DEPTH: Final = 60
+_STAR: Final = "\0"
+"""Stands for an unescaped `*` while escapes are taken out; a NUL in a query is refused."""
+_ESCAPE: Final = re.compile(r"\\(?:([trn])|u([0-9a-fA-F]{4})|(and|or|not)|(.))", re.IGNORECASE | re.DOTALL)
+_WHITE: Final = {"t": "\t", "r": "\r", "n": "\n"}
+
+
+def parse(text: str) -> ast.Query:
+    """Read a query: `event.category: process and process.name: (a or b*)`.
+
+    Raises:
+        QueryError: It is malformed, or uses something this evaluator does not do; the line names it and its place.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise QueryError(f"a query of more than {MAX_CHARACTERS} characters", 1, 1)
+    if _STAR in text:
+        raise QueryError("a NUL character does not fit here", *place(text, text.index(_STAR)))
+    try:
+        query: Any = _Builder().transform(_parser().parse(text))
+    except lark.exceptions.UnexpectedInput as error:
+        raise _translated(error, text) from None
+    except lark.exceptions.VisitError as error:
+        raise error.orig_exc from None
+    if any(depth > MAX_DEPTH for _, depth in ast.walk(query)):
+        raise QueryError(f"nested more than {MAX_DEPTH} deep", 1, 1)
+    return query  # type: ignore[no-any-return] # the transformer's `start` makes it
+
+
+@cache
+def _parser() -> lark.Lark:
+    grammar = files("detection_rules.language").joinpath("kql.lark").read_text("utf-8")
+    return lark.Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+
+
+def _translated(error: lark.exceptions.UnexpectedInput, text: str) -> QueryError:
+    position = error.pos_in_stream
+    if position is None or (isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END"):
+        return QueryError("the query ends too early", *place(text, len(text.rstrip())))
+    if text.startswith("\\", position):
+        return QueryError(f"the escape {text[position : position + 2]} is unknown", *place(text, position))
+    word = re.compile(r'"[^"\n]{0,30}"?|[^\s():<>{}"]{1,40}|\S').match(text, position)
+    return QueryError(f"`{word[0] if word else ''}` does not fit here", *place(text, position))
+
+
+def _fail(meta: Meta, problem: str) -> Never:
+    raise QueryError(problem, meta.line, meta.column)
+
+
+class _Words(tuple[str, ...]):
+    """An unquoted literal: its pieces between unescaped `*`s."""
+
+
+@lark.v_args(meta=True)
+class _Builder(Transformer_NonRecursive[lark.Token, Any]):
+    """Parse tree into AST, bottom up and without recursion.
+
+    Below `field:` the same rules (`disjunction`, `negation`, ...) join values, which only learn their field in
+    `equals`: until then a node stands over bare values.
+    """
+
+    def start(self, _meta: Meta, parts: list[Any]) -> ast.Query:
+        query: ast.Query = parts[0] if parts else ast.MatchAll()
+        return query
+
+    def disjunction(self, _meta: Meta, parts: list[Any]) -> ast.Or:
+        return ast.Or(tuple(_flat(parts, ast.Or)))
+
+    def conjunction(self, _meta: Meta, parts: list[Any]) -> ast.And:
+        return ast.And(tuple(_flat(parts, ast.And)))
+
+    def negation(self, _meta: Meta, parts: list[Any]) -> ast.Not:
+        return ast.Not(parts[-1])
+
+    def literal(self, meta: Meta, parts: list[lark.Token]) -> ast.Value | _Words:
+        if parts[0].type == "QUOTED":
+            return ast.Value(_unescaped(str(parts[0])[1:-1]), quoted=True)
+        # what stands between the words belongs to the value, as it is written
+        written = ""
+        for token in parts:
+            gap = (token.start_pos or 0) - (meta.start_pos + len(written))
+            written += " " * gap + str(token)
+        return _Words(_unescaped(written.replace("*", _STAR).replace("\\" + _STAR, "\\*")).split(_STAR))
+
+    def equals(self, meta: Meta, parts: list[Any]) -> ast.Query:
+        field = _field(meta, parts[0])
+        if field is None:
+            if parts[1] == _Words(("", "")):
+                return ast.MatchAll()
+            _fail(meta, "a value in all fields (`*: value`) is not supported: name the field")
+        return _given(meta, field, parts[1])
+
+    def range(self, meta: Meta, parts: list[Any]) -> ast.Range:
+        field, bound = _field(meta, parts[0]), parts[2]
+        if field is None or (isinstance(bound, _Words) and len(bound) > 1):
+            _fail(meta, "a wildcard in a range is not supported")
+        text = bound.text if isinstance(bound, ast.Value) else bound[0]
+        if text.startswith("now"):
+            _fail(meta, "date mathematics (`now-5m`) is not supported")
+        return ast.Range(field, str(parts[1]), text)
+
+    def nested(self, meta: Meta, _parts: list[Any]) -> Never:
+        _fail(meta, "a query on nested objects (`field: { ... }`) is not supported")
+
+    def bare(self, meta: Meta, parts: list[Any]) -> ast.MatchAll:
+        if parts[0] == _Words(("", "")):
+            return ast.MatchAll()
+        _fail(meta, "a value without a field is not supported: write `field: value`")
+
+
+def _field(meta: Meta, name: ast.Value | _Words) -> str | None:
+    """The name of a field; None for `*`, which names them all."""
+    if isinstance(name, ast.Value):
+        written = name.text
+    elif len(name) == 1:
+        written = name[0]
+    elif name == _Words(("", "")):
+        return None
+    else:
+        _fail(meta, "a wildcard in a field's name is not supported")
+    if not all(written.split(".")):
+        _fail(meta, f"the field name `{written}` has an empty part")
+    return written
+
+
+def _given(meta: Meta, field: str, node: Any) -> ast.Query:
+    """The same values, each asked of the field. Walks its own stack: values may be nested as deep as the text allows."""
+    done: list[ast.Query] = []
+    pending: list[tuple[Any, bool]] = [(node, False)]
+    while pending:
+        part, built = pending.pop()
+        if isinstance(part, ast.Value | _Words):
+            done.append(_asked(meta, field, part))
+        elif not built:
+            pending.append((part, True))
+            below = part.operands if isinstance(part, ast.And | ast.Or) else (part.operand,)
+            pending.extend((child, False) for child in reversed(below))
+        elif isinstance(part, ast.Not):
+            done.append(ast.Not(done.pop()))
+        else:
+            count = len(part.operands)
+            done[-count:] = [type(part)(tuple(done[-count:]))]
+    return done[0]
+
+
+def _asked(meta: Meta, field: str, value: ast.Value | _Words) -> ast.Equals | ast.Exists:
+    if isinstance(value, ast.Value):
+        return ast.Equals(field, value)
+    if len(value) == 1:
+        if value[0] == "null":
+            _fail(meta, "the value null is not supported: write `not field: *`")
+        return ast.Equals(field, ast.Value(value[0]))
+    pieces = (value[0], *(piece for piece in value[1:-1] if piece), value[-1])  # `a**b` says no more than `a*b`
+    return ast.Exists(field) if pieces == ("", "") else ast.Equals(field, ast.Pattern(pieces))
+
+
+def _flat(parts: list[Any], kind: type[ast.And] | type[ast.Or]) -> list[Any]:
+    flat: list[Any] = []
+    for part in parts:
+        if isinstance(part, kind):
+            flat.extend(part.operands)
+        elif not (isinstance(part, lark.Token) and part.type in ("AND", "OR")):
+            flat.append(part)
+    return flat
+
+
+def _unescaped(text: str) -> str:
+    def replaced(escape: re.Match[str]) -> str:
+        if escape[1]:
+            return _WHITE[escape[1].lower()]
+        if escape[2]:
+            return chr(int(escape[2], 16))
+        return escape[3] or escape[4]
+
+    return _ESCAPE.sub(replaced, text)

@@ -1,0 +1,120 @@
+"""A KQL query as a value, and the value as text again."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value to look for. In quotes it is taken as it stands, and is a phrase in a text field."""
+
+    text: str
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A value with wildcards: the literal pieces between the `*`s, at least two."""
+
+    pieces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """`field: value`."""
+
+    field: str
+    value: Value | Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """`field: *`."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """`field < value`, and `<=`, `>`, `>=`."""
+
+    field: str
+    operator: str
+    bound: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchAll:
+    """An empty query, `*`, or `*:*`."""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All hold. At least two, none of them an And."""
+
+    operands: tuple["Query", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One holds. At least two, none of them an Or."""
+
+    operands: tuple["Query", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The operand does not hold."""
+
+    operand: "Query"
+
+
+Query = Equals | Exists | Range | MatchAll | And | Or | Not
+
+
+def walk(root: Query) -> Iterator[tuple[Query, int]]:
+    """Every node with its depth (the root has 1), without recursion."""
+    pending = [(root, 1)]
+    while pending:
+        node, depth = pending.pop()
+        yield node, depth
+        if isinstance(node, And | Or):
+            pending.extend((operand, depth + 1) for operand in node.operands)
+        elif isinstance(node, Not):
+            pending.append((node.operand, depth + 1))
+
+
+def unparse(node: Query) -> str:
+    """The query as text; parsing it gives the same value."""
+    match node:
+        case MatchAll():
+            return "*"
+        case Exists():
+            return f"{_quoted(node.field)}: *"
+        case Range():
+            return f"{_quoted(node.field)} {node.operator} {_quoted(node.bound)}"
+        case Equals(value=Value(text=text, quoted=quoted)):
+            return f"{_quoted(node.field)}: {_quoted(text) if quoted else escape(text)}"
+        case Equals(value=Pattern(pieces=pieces)):
+            return f"{_quoted(node.field)}: {'*'.join(escape(piece) for piece in pieces)}"
+        case And():
+            return "(" + " and ".join(unparse(operand) for operand in node.operands) + ")"
+        case Or():
+            return "(" + " or ".join(unparse(operand) for operand in node.operands) + ")"
+        case Not():
+            return f"not ({unparse(node.operand)})"
+
+
+_WHITE = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\u00a0": "\\u00a0"}
+
+
+def escape(text: str) -> str:
+    """Text as an unquoted value: special characters and keywords escaped. Spaces at its ends cannot be kept."""
+    written = "".join(
+        "\\" + character if character in '\\():<>"*{}' else _WHITE.get(character, character) for character in text
+    )
+    return " ".join("\\" + word if word.lower() in ("and", "or", "not") else word for word in written.split(" "))
+
+
+def _quoted(text: str) -> str:
+    return '"' + "".join("\\" + character if character in '\\"' else character for character in text) + '"'

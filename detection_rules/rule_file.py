@@ -1,0 +1,200 @@
+"""A rule file: Elastic's detection-rules TOML, read strictly.
+
+The format is that of elastic/detection-rules, so that its tooling reads these files and Doorwatch reads Elastic's. What
+would change which documents match, and is not evaluated here (filters, exceptions, other rule types), is refused by
+name.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from beat_bridge.errors import DoorwatchError
+from detection_rules.language import LANGUAGES
+from detection_rules.toml_places import line_of
+
+MAX_BYTES = 1 << 20
+SUPPORTED_TYPES = ("eql", "query")
+Severity = Literal["low", "medium", "high", "critical"]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A TOML table whose keys are all known: a misspelt key is an error."""
+
+
+class Metadata(_Table, frozen=True, kw_only=True):
+    """`[metadata]`: for the rule's keepers, not for the engine."""
+
+    creation_date: str
+    updated_date: str
+    maturity: Literal["development", "experimental", "beta", "production", "deprecated"]
+    integration: str | tuple[str, ...] = ()
+    min_stack_version: str = ""
+    min_stack_comments: str = ""
+    deprecation_date: str = ""
+    bypass_bbr_timing: bool = False
+    os_type_list: tuple[str, ...] = ()
+    promotion: bool = False
+    query_schema_validation: bool = True
+
+
+class Technique(_Table, frozen=True, kw_only=True):
+    """One ATT&CK technique, tactic or sub-technique."""
+
+    id: str
+    name: str
+    reference: str
+    subtechnique: tuple["Technique", ...] = ()
+
+
+class Threat(_Table, frozen=True, kw_only=True):
+    """`[[rule.threat]]`: one tactic and the techniques under it."""
+
+    framework: Literal["MITRE ATT&CK"]
+    tactic: Technique
+    technique: tuple[Technique, ...] = ()
+
+
+class RuleTable(_Table, frozen=True, kw_only=True):
+    """`[rule]`."""
+
+    author: tuple[str, ...]
+    description: str
+    language: str = ""
+    license: str = ""
+    name: str
+    query: str = ""
+    risk_score: int
+    rule_id: str
+    severity: Severity
+    type: str
+    index: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    threat: tuple[Threat, ...] = ()
+    from_: str = msgspec.field(name="from", default="now-6m")
+    to: str = "now"
+    interval: str = "5m"
+    max_signals: int = 100
+    enabled: bool = False
+    false_positives: tuple[str, ...] = ()
+    note: str = ""
+    setup: str = ""
+    references: tuple[str, ...] = ()
+    timestamp_override: str = ""
+    timestamp_override_fallback_disabled: bool = False
+    building_block_type: str = ""
+    investigation_fields: dict[str, Any] = {}
+    alert_suppression: dict[str, Any] = {}
+    risk_score_mapping: tuple[dict[str, Any], ...] = ()
+    severity_mapping: tuple[dict[str, Any], ...] = ()
+    rule_name_override: str = ""
+    related_integrations: tuple[dict[str, Any], ...] = ()
+    required_fields: tuple[dict[str, Any], ...] = ()
+    timeline_id: str = ""
+    timeline_title: str = ""
+    tiebreaker_field: str = ""
+    timestamp_field: str = ""
+    # these change what matches, or belong to other types of rule
+    data_view_id: str = ""
+    event_category_override: str = ""
+    exceptions_list: tuple[dict[str, Any], ...] = ()
+    filters: tuple[dict[str, Any], ...] = ()
+    threshold: dict[str, Any] = {}
+    new_terms: dict[str, Any] = {}
+    threat_query: str = ""
+    threat_index: tuple[str, ...] = ()
+    threat_mapping: tuple[dict[str, Any], ...] = ()
+    threat_language: str = ""
+    threat_filters: tuple[dict[str, Any], ...] = ()
+    threat_indicator_path: str = ""
+    machine_learning_job_id: str | tuple[str, ...] = ()
+    anomaly_threshold: int = 0
+
+
+class RuleFile(_Table, frozen=True, kw_only=True):
+    """The whole file."""
+
+    metadata: Metadata
+    rule: RuleTable
+    transform: dict[str, Any] = {}
+
+
+_CHANGES_MATCHES = ("data_view_id", "event_category_override", "exceptions_list", "filters")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def read_rule_file(path: Path) -> tuple[RuleFile, str]:
+    """Read a rule file.
+
+    Returns:
+        The file as a value, and its text (for `fail`).
+
+    Raises:
+        DoorwatchError: One line, `FILE:LINE: what is wrong`.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        text = data.decode("utf-8")
+        if len(data) > MAX_BYTES:
+            raise DoorwatchError(f"{path}: larger than {MAX_BYTES} bytes; this is no rule file")
+        content = tomllib.loads(text)
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DoorwatchError(f"{path}: not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise DoorwatchError(_toml_error(path, text, str(error))) from error
+    except RecursionError as error:
+        raise DoorwatchError(f"{path}: nested too deep for TOML") from error
+    try:
+        file = msgspec.convert(content, RuleFile)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `")
+        where = where.rstrip("`")
+        unknown = re.search(r"unknown field `([^`]*)`", message)
+        at = f"{where or '$'}.{unknown[1]}" if unknown else where
+        inside = f" (at {where.removeprefix('$.')})" if where else ""
+        raise DoorwatchError(f"{path}:{line_of(text, at)}: {message}{inside}") from error
+    _check(path, text, file.rule)
+    return file, text
+
+
+def fail(path: Path, text: str, key: str, problem: str) -> DoorwatchError:
+    """The error for a key of `[rule]`, with its line."""
+    return DoorwatchError(f"{path}:{line_of(text, f'$.rule.{key}')}: {problem}")
+
+
+def query_line(text: str) -> int:
+    """The line of the file (from 1) on which the query's own first line stands."""
+    line = line_of(text, "$.rule.query")
+    opening = text.splitlines()[line - 1].rstrip()
+    return line + 1 if opening.endswith(("'''", '"""')) else line
+
+
+def _check(path: Path, text: str, rule: RuleTable) -> None:
+    if rule.type not in SUPPORTED_TYPES:
+        raise fail(path, text, "type", f"the rule type `{rule.type}` is not supported: only {', '.join(SUPPORTED_TYPES)}")
+    if rule.language not in LANGUAGES:
+        raise fail(path, text, "language", f"the query language `{rule.language}` is not supported: only kuery, eql")
+    if (rule.type == "eql") != (rule.language == "eql"):
+        raise fail(path, text, "type", f"a rule of type `{rule.type}` cannot be written in `{rule.language}`")
+    if not rule.query.strip():
+        raise fail(path, text, "query", "the query is missing")
+    if not 0 <= rule.risk_score <= 100:
+        raise fail(path, text, "risk_score", f"risk_score is {rule.risk_score}, not within 0 to 100")
+    if not _UUID.fullmatch(rule.rule_id):
+        raise fail(path, text, "rule_id", f"rule_id {rule.rule_id!r} is no UUID in lower case")
+    for key in _CHANGES_MATCHES:
+        if getattr(rule, key):
+            raise fail(path, text, key, f"`{key}` is not supported: it would change which documents match")
+
+
+def _toml_error(path: Path, text: str, message: str) -> str:
+    at = re.search(r"\s*\(at line (\d+), column (\d+)\)", message)
+    if at:
+        return f"{path}:{at[1]}: not TOML: {message.replace(at[0], '')} (column {at[2]})"
+    return f"{path}:{text.count(chr(10)) + 1}: not TOML: {message.replace(' (at end of document)', ', at the end')}"
