@@ -16,6 +16,10 @@ class SpoolStatus(Value, frozen=True, kw_only=True):
     budget_bytes: int = 0
     torn_records: int = 0
     """Records cut short by a crash, found and set aside on reading."""
+    damaged_records: int = 0
+    """Documents whose bytes were destroyed on disk before they could be sent."""
+    replayed: int = 0
+    """Dead letters put back; each counts as appended again."""
 
 
 class BridgeStatus(Value, frozen=True, kw_only=True):

@@ -1,0 +1,134 @@
+"""Reads the spool's records in order, once, and accounts for everything that should be there and is not."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
+
+from beat_bridge.shipping.records import Damage, Record
+from beat_bridge.shipping.segments import Segment
+
+
+class Position(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """A place in the row of segments."""
+
+    ordinal: int = 0
+    offset: int = 0
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Records to be sent, and what was passed on the way to them."""
+
+    records: tuple[Record, ...]
+    end: int
+    """Every document with a lower sequence is in this batch or an earlier one."""
+    position: Position
+    """Where reading goes on: damage before this place is counted."""
+    damaged: int
+    """Sequences that are missing from the disk."""
+    torn: int
+    """Stretches of damaged bytes that no missing sequence accounts for."""
+    dead: int
+    """Records passed over because dead letters hold them already."""
+
+
+class _Step(msgspec.Struct, frozen=True, gc=False):
+    record: Record | None
+    position: Position
+    damaged: int
+    torn: int
+
+
+class Reader:
+    """Goes through the segments from the first document that is not settled.
+
+    The list of segments is the spool's own: it grows at its end, and loses what is settled, while this reads.
+    """
+
+    def __init__(
+        self, segments: Sequence[Segment], settled: int, counted: Position, dead: Collection[int] = frozenset()
+    ) -> None:
+        """Begin.
+
+        Args:
+            segments: The spool's list.
+            settled: Sequence of the first record to read.
+            counted: Damage before this place has been counted.
+            dead: Sequences from there on that dead letters hold already.
+        """
+        self._segments = segments
+        self._end = self._settled = settled
+        self._position = self._counted = counted
+        self._dead = dead
+        self._steps = self._walk()
+        self._held: _Step | None = None
+        self.damage: dict[int, list[Damage]] = {}
+        """What was found damaged, by the segment's ordinal."""
+
+    def take(self, max_documents: int, max_bytes: int) -> Batch | None:
+        """The next records; None where there is nothing new.
+
+        Args:
+            max_documents: At most so many.
+            max_bytes: At most so many bytes of lines, but always at least one record.
+
+        Raises:
+            OSError: A segment cannot be read; this reader is then of no further use.
+        """
+        taken: list[Record] = []
+        damaged = torn = dead = 0
+        while len(taken) < max_documents:
+            step = self._held or next(self._steps)
+            self._held = None
+            if step is None:
+                break
+            record = step.record
+            if record is not None:
+                max_bytes -= len(record.lines)
+                if max_bytes < 0 and taken:
+                    self._held = step
+                    break
+                self._end = record.sequence + 1
+                if record.sequence in self._dead:
+                    dead += 1
+                else:
+                    taken.append(record)
+            damaged += step.damaged
+            torn += step.torn
+            self._end += step.damaged if record is None else 0
+            self._position = step.position
+        if not (taken or damaged or torn or dead):
+            return None
+        return Batch(
+            records=tuple(taken), end=self._end, position=self._position, damaged=damaged, torn=torn, dead=dead
+        )
+
+    def _walk(self) -> Iterator[_Step | None]:
+        """Every record that is not settled, with what is missing before it; None where there is no more as yet."""
+        expected, ordinal = self._settled, -1
+        while True:
+            segment = self._after(ordinal)
+            if segment is None:
+                yield None
+                continue
+            offset, torn, ordinal = 0, 0, segment.ordinal
+            while True:
+                following = self._after(ordinal)  # asked before reading: where there is one, this one grows no more
+                for end, item in segment.read(offset, following.base if following else None):
+                    offset = end
+                    if isinstance(item, Damage):
+                        self.damage.setdefault(ordinal, []).append(item)
+                        torn += Position(ordinal, item.start) >= self._counted
+                    elif item.sequence >= expected:
+                        missing = item.sequence - expected
+                        yield _Step(item, Position(ordinal, end), missing, 0 if missing else torn)
+                        expected, torn = item.sequence + 1, 0
+                if following is not None:
+                    break
+                yield None
+            missing = max(0, following.base - expected)
+            if missing or torn:
+                yield _Step(None, Position(following.ordinal, 0), missing, 0 if missing else torn)
+                expected += missing
+
+    def _after(self, ordinal: int) -> Segment | None:
+        return next((segment for segment in tuple(self._segments) if segment.ordinal > ordinal), None)
