@@ -175,6 +175,12 @@ RESPONSE = (
         "Findings those alerts were about.",
         "6b1c0e6d2f5a4f6d9c2b7a8e1d0c3f4a5b6c7d8e",
     ),
+    _field(
+        "response.audit_hash",
+        _K,
+        "SHA-256 of this step's line in the responder's audit chain: it anchors that file outside the host.",
+        "0f7d1c9e5a3d4c6b8a0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566a",
+    ),
 )
 BRIDGE = (
     _field("bridge.passes", _L, "Looks taken since the bridge started.", "1440"),

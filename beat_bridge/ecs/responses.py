@@ -83,6 +83,7 @@ def _response_part(step: ResponseStep) -> Body:
                 "alert_ids": list(step.alert_ids),
                 "rules": list(step.rule_names),
                 "finding_keys": list(step.finding_keys),
+                "audit_hash": step.audit_hash,
             }
         }
     }
