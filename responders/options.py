@@ -68,9 +68,7 @@ def check(options: ResponderOptions) -> None:
     if bool(options.username) != bool(options.password_file):
         raise DoorwatchError("responder: username and password_file belong together: give both, or neither")
     if not options.token_file and not options.username:
-        raise DoorwatchError(
-            "responder: nobody could authenticate: set token_file, or username and password_file"
-        )
+        raise DoorwatchError("responder: nobody could authenticate: set token_file, or username and password_file")
     if options.serves_tls:
         return
     if not options.allow_plaintext:

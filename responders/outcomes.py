@@ -1,8 +1,8 @@
 """How an action ended, and the two ways in which it says that it did not act.
 
-    DoorwatchError
-    ├── RefusedError        a guard said no before anything was done
-    └── ActionFailedError   it was tried and did not work
+DoorwatchError
+├── RefusedError        a guard said no before anything was done
+└── ActionFailedError   it was tried and did not work
 """
 
 from datetime import datetime
@@ -28,3 +28,11 @@ class Outcome(Value, frozen=True, kw_only=True):
     proof: str = ""
     evidence: tuple[str, ...] = ()
     lease_expires_at: datetime | None = None
+
+
+class CureResult(Value, frozen=True, kw_only=True):
+    """What a new look at the host says of an incident."""
+
+    cured: bool | None
+    """None where the look could not tell, which is never a cure."""
+    explanation: str

@@ -43,7 +43,10 @@ def mismatch(match: Match, alert: Alert) -> str:
     """The first condition that an alert does not meet; empty where it meets all."""
     verdict = alert.verdict.rank if alert.verdict else -1
     conditions = (
-        (not match.rules or _any(match.rules, alert.rule_name, alert.rule_id), f"rule {alert.rule_name!r} is not named"),
+        (
+            not match.rules or _any(match.rules, alert.rule_name, alert.rule_id),
+            f"rule {alert.rule_name!r} is not named",
+        ),
         (alert.severity.rank >= match.minimum_severity.rank, f"severity {alert.severity} is too low"),
         (alert.risk_score >= match.minimum_risk_score, f"risk score {alert.risk_score:g} is too low"),
         (

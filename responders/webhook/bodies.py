@@ -63,7 +63,7 @@ def parse(body: bytes) -> ParsedBody:
         raise DoorwatchError(
             f"no alert could be read from this body of {len(body)} bytes: expected the JSON of the Doorwatch connector"
         )
-    alerts = {alert.uuid: alert for document in documents if (alert := from_document(document, rule))}
+    alerts = {alert.uuid: alert for alert in (from_document(document, rule) for document in documents)}
     return ParsedBody(alerts=tuple(alerts.values()), notes=tuple(dict.fromkeys(notes)))
 
 

@@ -1,0 +1,1 @@
+"""What a response can do to a host, one module each."""
