@@ -1,14 +1,15 @@
 """Looking at the host again and again, and telling what changed."""
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 
-from beat_bridge.detectors import detect
-from beat_bridge.detectors.lifecycle import Ledger, advance
+from beat_bridge.detectors import detect, lifecycle
+from beat_bridge.detectors.lifecycle import Ledger, OpenFinding, advance
 from beat_bridge.ecs.findings import finding_document
 from beat_bridge.ecs.inventories import inventory_documents
 from beat_bridge.errors import DoorwatchError
@@ -59,6 +60,12 @@ class Watch:
         self._namespace = namespace
         self._ledger = _read_ledger(ledger_file)
         self._told: dict[str, tuple[bytes, datetime]] = {}
+        self._mutex = threading.Lock()
+
+    @property
+    def open_findings(self) -> Mapping[str, OpenFinding]:
+        """What was told and is not gone, by key."""
+        return self._ledger.open
 
     def look(self) -> Look:
         """Look once, publish what is new, and remember it.
@@ -70,6 +77,10 @@ class Watch:
             DoorwatchError: The documents could not be made durable. Nothing is remembered, so the next look tells
                 them again.
         """
+        with self._mutex:
+            return self._look_once()
+
+    def _look_once(self) -> Look:
         inventory = self._look()
         findings = detect(inventory)
         ledger, events = advance(self._ledger, findings, inventory)
@@ -116,17 +127,15 @@ def _without_moment(document: Document) -> tuple[str, bytes]:
 
 def _read_ledger(path: Path) -> Ledger:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+        return lifecycle.decode(path.read_bytes(), str(path))
     except FileNotFoundError:
         return Ledger()
-    except (OSError, msgspec.DecodeError) as error:
-        raise DoorwatchError(
-            f"{path}: cannot read the findings told before: {error}; move the file away to tell all of them anew"
-        ) from error
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot read the findings told before: {error.strerror}") from error
 
 
 def _write_ledger(path: Path, ledger: Ledger) -> None:
     try:
-        write_atomically(path, msgspec.json.encode(ledger))
+        write_atomically(path, lifecycle.encode(ledger))
     except OSError as error:
         raise DoorwatchError(f"{path}: cannot remember what was told: {error.strerror}") from error
