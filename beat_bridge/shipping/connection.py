@@ -53,6 +53,7 @@ class Cluster:
             )
         except (ValueError, OSError) as error:
             raise DoorwatchError(f"{self.name}: cannot be used as an Elasticsearch address: {error}") from error
+        self._secrets: dict[str, str] = {}
         self.client()
 
     def client(self) -> Elasticsearch:
@@ -63,9 +64,9 @@ class Cluster:
         """
         options = self.options
         if options.api_key_file:
-            return self._client.options(api_key=_secret(options.api_key_file))
+            return self._client.options(api_key=self._secret(options.api_key_file))
         if options.username:
-            return self._client.options(basic_auth=(options.username, _secret(options.password_file)))
+            return self._client.options(basic_auth=(options.username, self._secret(options.password_file)))
         return self._client
 
     def close(self) -> None:
@@ -93,6 +94,13 @@ class Cluster:
                 words = _one_line(error)
         return f"{self.name}: {words}"
 
+    def _secret(self, path: str) -> str:
+        """A secret as it is now. What is not a regular file (a pipe from a password store) can be read only once."""
+        secret = self._secrets.get(path) or _read_secret(path)
+        if not Path(path).is_file():
+            self._secrets[path] = secret
+        return secret
+
 
 def reason(error: ApiError) -> str:
     """Elasticsearch's own words for an error, in one line of bounded length."""
@@ -100,7 +108,7 @@ def reason(error: ApiError) -> str:
     detail = body.get("error") if isinstance(body, dict) else body
     if isinstance(detail, dict):
         detail = detail.get("reason") or detail.get("type")
-    return " ".join(str(detail or error.message).split())[:500]
+    return " ".join(str(detail or "no reason given").split())[:500]
 
 
 def error_type(error: ApiError) -> str:
@@ -173,7 +181,7 @@ def _tls(options: ElasticsearchOptions) -> dict[str, Any]:
     return {"verify_certs": True, "ca_certs": options.ca_file}
 
 
-def _secret(path: str) -> str:
+def _read_secret(path: str) -> str:
     """A secret from its file, without the line break at its end.
 
     Raises:
