@@ -58,6 +58,24 @@ class Threat(_Table, frozen=True, kw_only=True):
     technique: tuple[Technique, ...] = ()
 
 
+class SeverityMapping(_Table, frozen=True, kw_only=True):
+    """An alert has this severity when the field holds this value."""
+
+    field: str
+    operator: Literal["equals"]
+    severity: Severity
+    value: str
+
+
+class RiskScoreMapping(_Table, frozen=True, kw_only=True):
+    """An alert's risk score is what stands in this field, when something does."""
+
+    field: str
+    operator: Literal["equals"]
+    value: Literal[""] = ""
+    risk_score: int | None = None
+
+
 class RuleTable(_Table, frozen=True, kw_only=True):
     """`[rule]`."""
 
@@ -88,8 +106,8 @@ class RuleTable(_Table, frozen=True, kw_only=True):
     building_block_type: str = ""
     investigation_fields: dict[str, Any] = {}
     alert_suppression: dict[str, Any] = {}
-    risk_score_mapping: tuple[dict[str, Any], ...] = ()
-    severity_mapping: tuple[dict[str, Any], ...] = ()
+    risk_score_mapping: tuple[RiskScoreMapping, ...] = ()
+    severity_mapping: tuple[SeverityMapping, ...] = ()
     rule_name_override: str = ""
     related_integrations: tuple[dict[str, Any], ...] = ()
     required_fields: tuple[dict[str, Any], ...] = ()
@@ -177,7 +195,9 @@ def query_line(text: str) -> int:
 
 def _check(path: Path, text: str, rule: RuleTable) -> None:
     if rule.type not in SUPPORTED_TYPES:
-        raise fail(path, text, "type", f"the rule type `{rule.type}` is not supported: only {', '.join(SUPPORTED_TYPES)}")
+        raise fail(
+            path, text, "type", f"the rule type `{rule.type}` is not supported: only {', '.join(SUPPORTED_TYPES)}"
+        )
     if rule.language not in LANGUAGES:
         raise fail(path, text, "language", f"the query language `{rule.language}` is not supported: only kuery, eql")
     if (rule.type == "eql") != (rule.language == "eql"):

@@ -10,7 +10,16 @@ from beat_bridge.errors import DoorwatchError
 from detection_rules.language import Document, Predicate, QueryError, compile_query
 from detection_rules.language.fields import reader
 from detection_rules.language.patterns import wildcard
-from detection_rules.rule_file import RuleTable, Threat, fail, query_line, read_rule_file
+from detection_rules.language.values import as_number, as_text
+from detection_rules.rule_file import (
+    RiskScoreMapping,
+    RuleTable,
+    SeverityMapping,
+    Threat,
+    fail,
+    query_line,
+    read_rule_file,
+)
 
 SHIPPED = Path(__file__).parent / "rules"
 """The rules that come with Doorwatch."""
@@ -33,8 +42,23 @@ class Rule:
     index: tuple[str, ...]
     tags: tuple[str, ...]
     threat: tuple[Threat, ...]
+    note: str
+    severity_mapping: tuple[SeverityMapping, ...]
+    risk_score_mapping: tuple[RiskScoreMapping, ...]
     matches: Predicate = field(compare=False, repr=False)
     """Whether the rule fires on a document."""
+
+    def rated(self, document: Mapping[str, Any]) -> tuple[str, int]:
+        """Severity and risk score of an alert about a document: the rule's own, or what it maps from the document."""
+        severity, risk_score = self.severity, self.risk_score
+        for mapped in self.severity_mapping:  # the last one that applies, as in Kibana
+            if any(as_text(value) == mapped.value for value in reader(mapped.field)(document)):
+                severity = mapped.severity
+        for source in self.risk_score_mapping[:1]:
+            numbers = [number for value in reader(source.field)(document) if (number := as_number(value)) is not None]
+            if numbers and 0 <= numbers[0] <= 100:
+                risk_score = round(numbers[0])
+        return severity, risk_score
 
 
 class RuleSet:
@@ -78,7 +102,9 @@ def load_rules(directories: Sequence[Path] | None = None) -> RuleSet:
             if known is not rule:
                 _, text = read_rule_file(rule.path)
                 what = "rule_id" if attribute == "rule_id" else "file name"
-                raise fail(rule.path, text, "rule_id", f"its {what} {getattr(rule, attribute)} is also that of {known.path}")
+                raise fail(
+                    rule.path, text, "rule_id", f"its {what} {getattr(rule, attribute)} is also that of {known.path}"
+                )
     return RuleSet(rules)
 
 
@@ -108,6 +134,9 @@ def load_rule(path: Path) -> Rule:
         index=table.index,
         tags=table.tags,
         threat=table.threat,
+        note=table.note,
+        severity_mapping=table.severity_mapping,
+        risk_score_mapping=table.risk_score_mapping,
         matches=_within_index(table, predicate),
     )
 
@@ -120,7 +149,9 @@ def _within_index(table: RuleTable, predicate: Predicate) -> Predicate:
     if not table.index:
         return predicate
     wanted = [wildcard(pattern, ignore_case=False, one=False) for pattern in table.index if not pattern.startswith("-")]
-    unwanted = [wildcard(pattern[1:], ignore_case=False, one=False) for pattern in table.index if pattern.startswith("-")]
+    unwanted = [
+        wildcard(pattern[1:], ignore_case=False, one=False) for pattern in table.index if pattern.startswith("-")
+    ]
     parts = [reader(f"data_stream.{part}") for part in ("type", "dataset", "namespace")]
     known: dict[str, bool] = {}
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Final, Never
 
@@ -66,7 +66,7 @@ def _parser() -> lark.Lark:
 
 def _translated(error: lark.exceptions.UnexpectedInput, text: str) -> QueryError:
     position = error.pos_in_stream
-    if position is None or (isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END"):
+    if isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END":
         return QueryError("the query ends too early", *place(text, len(text.rstrip())))
     for pattern, construct in _REFUSED:
         if pattern.match(text, position):
@@ -79,7 +79,7 @@ def _fail(meta: Meta, problem: str) -> Never:
     raise QueryError(problem, meta.line, meta.column)
 
 
-def kind_of(node: ast.Expression) -> str:
+def kind_of(node: ast.Expression) -> str:  # noqa: PLR0911 - one return for each kind of node
     """What an expression gives: `string`, `number`, `boolean`, `null`, or `any` for a field."""
     match node:
         case ast.Literal(value=None):
@@ -118,10 +118,10 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         return ast.EventQuery(category, condition)
 
     def category(self, meta: Meta, parts: list[lark.Token]) -> str | None:
-        token = parts[0]
-        if token.type == "NAME":
-            return None if token == "any" else str(token)
-        return _unquoted(meta, token)
+        word = parts[0]
+        if word.type == "NAME":
+            return None if str(word) == "any" else str(word)
+        return _unquoted(meta, word)
 
     def disjunction(self, meta: Meta, operands: list[Any]) -> ast.Or:
         for operand in operands:
@@ -161,7 +161,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
             if not (isinstance(pattern, ast.Literal) and isinstance(pattern.value, str)):
                 refuse_at(meta, f"anything but string constants to the right of `{matcher}`")
             if matcher in (ast.Matcher.REGEX, ast.Matcher.REGEX_INSENSITIVE):
-                _checked(meta, lambda text=pattern.value: compile_expression(text, ignore_case=False))
+                _checked(meta, partial(compile_expression, pattern.value, ignore_case=False))
             texts.append(pattern.value)
         return ast.Matching(value, matcher, tuple(texts))
 
@@ -204,7 +204,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
             if "any" not in (wanted, kind_of(argument)) and kind_of(argument) not in (wanted, "null"):
                 _fail(meta, f"argument {index + 1} of `{signature.name}` is a {kind_of(argument)}, not a {wanted}")
             if signature.name == "cidrMatch" and index and isinstance(argument, ast.Literal):
-                _checked(meta, lambda block=argument.value: network(str(block)))
+                _checked(meta, partial(network, str(argument.value)))
         self._one_field(meta, *arguments)
         return ast.Function(signature.name, arguments, insensitive)
 
@@ -236,9 +236,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         written = str(parts[0])
         optional = written.startswith("?")
         segments = re.findall(r"`(?:[^`]|``)+`|[^.`]+", written.removeprefix("?"))
-        path = ".".join(
-            part[1:-1].replace("``", "`") if part.startswith("`") else part for part in segments
-        )
+        path = ".".join(part[1:-1].replace("``", "`") if part.startswith("`") else part for part in segments)
         if not all(path.split(".")):
             _fail(meta, f"the field name {written} has an empty part")
         return ast.Field(path, optional)

@@ -10,7 +10,7 @@ x-pack/plugin/eql/src/test/resources/querytranslator_tests.txt, since elastic/el
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Never
+from typing import Any
 
 from detection_rules.language import eql_ast as ast
 from detection_rules.language.eql import is_condition, paths
@@ -42,7 +42,7 @@ def compile_query(query: ast.EventQuery) -> Predicate:
     return lambda document: category in categories(document) and condition(document)
 
 
-def _condition(node: ast.Expression) -> Predicate:
+def _condition(node: ast.Expression) -> Predicate:  # noqa: PLR0911 - one return for each kind of node
     match node:
         case ast.And():
             return _all([_condition(operand) for operand in node.operands])
@@ -179,7 +179,7 @@ def _compute(node: ast.Expression) -> Compute:
         case ast.Function():
             return _call(node)
         case _:
-            _unreachable(node)
+            raise AssertionError(f"the parser lets no {type(node).__name__} stand for a value")
 
 
 def _number(node: ast.Expression) -> Compute:
@@ -199,7 +199,3 @@ def _call(node: ast.Function) -> Compute:
         return lambda value: call(*[argument(value) for argument in arguments])
     ignore_case = node.insensitive
     return lambda value: call(*[argument(value) for argument in arguments], ignore_case=ignore_case)
-
-
-def _unreachable(node: ast.Expression) -> Never:
-    raise AssertionError(f"the parser lets no {type(node).__name__} stand for a value")

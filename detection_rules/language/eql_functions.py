@@ -1,4 +1,6 @@
-"""EQL's functions: https://www.elastic.co/docs/reference/query-languages/eql/eql-function-ref
+"""EQL's functions.
+
+https://www.elastic.co/docs/reference/query-languages/eql/eql-function-ref
 
 A null argument makes the result null, and so does one of a type the function does not take: null is never true.
 """
@@ -135,7 +137,7 @@ def _number(text: Any, base: Any = None) -> int | float | None:
         return None
 
 
-def _length(text: str) -> int | None:
+def _length(text: Any) -> int | None:
     return len(text) if isinstance(text, str) else None
 
 

@@ -49,7 +49,7 @@ def _parser() -> lark.Lark:
 
 def _translated(error: lark.exceptions.UnexpectedInput, text: str) -> QueryError:
     position = error.pos_in_stream
-    if position is None or (isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END"):
+    if isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END":
         return QueryError("the query ends too early", *place(text, len(text.rstrip())))
     if text.startswith("\\", position):
         return QueryError(f"the escape {text[position : position + 2]} is unknown", *place(text, position))
@@ -63,6 +63,8 @@ def _fail(meta: Meta, problem: str) -> Never:
 
 class _Words(tuple[str, ...]):
     """An unquoted literal: its pieces between unescaped `*`s."""
+
+    __slots__ = ()
 
 
 @lark.v_args(meta=True)
@@ -138,7 +140,7 @@ def _field(meta: Meta, name: ast.Value | _Words) -> str | None:
 
 
 def _given(meta: Meta, field: str, node: Any) -> ast.Query:
-    """The same values, each asked of the field. Walks its own stack: values may be nested as deep as the text allows."""
+    """The same values, each asked of the field. Keeps its own stack: values nest as deep as the text allows."""
     done: list[ast.Query] = []
     pending: list[tuple[Any, bool]] = [(node, False)]
     while pending:

@@ -84,7 +84,7 @@ def walk(root: Query) -> Iterator[tuple[Query, int]]:
             pending.append((node.operand, depth + 1))
 
 
-def unparse(node: Query) -> str:
+def unparse(node: Query) -> str:  # noqa: PLR0911 - one return for each kind of node
     """The query as text; parsing it gives the same value."""
     match node:
         case MatchAll():
@@ -93,16 +93,20 @@ def unparse(node: Query) -> str:
             return f"{_quoted(node.field)}: *"
         case Range():
             return f"{_quoted(node.field)} {node.operator} {_quoted(node.bound)}"
-        case Equals(value=Value(text=text, quoted=quoted)):
-            return f"{_quoted(node.field)}: {_quoted(text) if quoted else escape(text)}"
-        case Equals(value=Pattern(pieces=pieces)):
-            return f"{_quoted(node.field)}: {'*'.join(escape(piece) for piece in pieces)}"
+        case Equals():
+            return f"{_quoted(node.field)}: {_value(node.value)}"
         case And():
             return "(" + " and ".join(unparse(operand) for operand in node.operands) + ")"
         case Or():
             return "(" + " or ".join(unparse(operand) for operand in node.operands) + ")"
         case Not():
             return f"not ({unparse(node.operand)})"
+
+
+def _value(value: Value | Pattern) -> str:
+    if isinstance(value, Pattern):
+        return "*".join(escape(piece) for piece in value.pieces)
+    return _quoted(value.text) if value.quoted else escape(value.text)
 
 
 _WHITE = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\u00a0": "\\u00a0"}

@@ -21,7 +21,7 @@ TEXT_FIELDS: Final = frozenset({"message", "error.message"})
 _WORD: Final = re.compile(r"\w+")
 
 
-def compile_query(query: ast.Query) -> Predicate:
+def compile_query(query: ast.Query) -> Predicate:  # noqa: PLR0911 - one return for each kind of node
     """Compile a query once; the function may be called with any number of documents."""
     match query:
         case ast.MatchAll():
@@ -31,10 +31,8 @@ def compile_query(query: ast.Query) -> Predicate:
             return lambda document: bool(read(document))
         case ast.Range():
             return _any_value(query.field, _bound(query))
-        case ast.Equals(value=ast.Pattern(pieces=pieces)):
-            return _any_value(query.field, _pattern(query.field, pieces))
-        case ast.Equals(value=ast.Value() as value):
-            return _any_value(query.field, _phrase(value) if query.field in TEXT_FIELDS else _value(value.text))
+        case ast.Equals():
+            return _any_value(query.field, _equality(query.field, query.value))
         case ast.And():
             return _all([compile_query(operand) for operand in query.operands])
         case ast.Or():
@@ -62,6 +60,12 @@ def _any_value(field: str, test: Test) -> Predicate:
         return False
 
     return holds
+
+
+def _equality(field: str, value: ast.Value | ast.Pattern) -> Test:
+    if isinstance(value, ast.Pattern):
+        return _pattern(field, value.pieces)
+    return _phrase(value) if field in TEXT_FIELDS else _value(value.text)
 
 
 def _value(text: str) -> Test:

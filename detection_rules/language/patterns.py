@@ -30,6 +30,7 @@ def segments(literals: Sequence[str], *, ignore_case: bool, one: bool) -> Matche
         return _whole(pieces[0], fold, one)
     first, *middle, final = pieces
     middle = [piece for piece in middle if piece]
+
     def match(text: str) -> bool:
         text = fold(text)
         end = len(text) - len(final)

@@ -279,9 +279,7 @@ def _sequence(parts: list[_Builder]) -> _Builder:
 
 
 def _union(branches: list[_Builder]) -> _Builder:
-    return lambda automaton, following: automaton.state(
-        free=tuple(branch(automaton, following) for branch in branches)
-    )
+    return lambda automaton, following: automaton.state(free=tuple(branch(automaton, following) for branch in branches))
 
 
 def _repeat(part: _Builder, low: int, high: int | None) -> _Builder:
