@@ -6,6 +6,7 @@ from pathlib import Path
 
 from beat_bridge.ecs.reference import render_fields
 
+FOLDER = Path(__file__).parent
 GENERATORS: dict[str, Callable[[], str]] = {
     # file in this folder: what writes it
     "fields.md": render_fields,
@@ -15,7 +16,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
 def main() -> None:
     """Write every generated file."""
     for name, render in GENERATORS.items():
-        path = Path(__file__).parent / name
+        path = FOLDER / name
         path.write_text(render(), encoding="utf-8")
         sys.stdout.write(f"{path}\n")
 

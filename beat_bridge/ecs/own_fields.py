@@ -194,6 +194,8 @@ BRIDGE = (
     _field("bridge.spool.pending_bytes", _L, "Bytes waiting.", "15000"),
     _field("bridge.spool.budget_bytes", _L, "Bytes the spool may hold.", "1073741824"),
     _field("bridge.spool.torn_records", _L, "Records cut short by a crash and set aside.", "0"),
+    _field("bridge.spool.damaged_records", _L, "Documents whose bytes were destroyed on disk.", "0"),
+    _field("bridge.spool.replayed", _L, "Dead letters spooled again.", "0"),
 )
 DOCUMENT = (
     _field(

@@ -178,7 +178,9 @@ def magic_text(magic: Magic) -> str:
         magic.base, f"{magic.protocol} {magic.base}"
     )
     mask = "" if magic.mask is None else f" & {magic.mask:#x}"
-    return f"{place}[{magic.offset}:{magic.width}]{mask} = {magic.value:#0{2 + 2 * max(magic.width, 1)}x}"
+    # a filter loads at most four bytes at once; compares of several loads may have been put together
+    digits = 2 * min(max(magic.width, 1), 8)
+    return f"{place}[{magic.offset}:{magic.width}]{mask} = {magic.value:#0{digits + 2}x}"
 
 
 def pid_file_part(file: PidFile) -> Body:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from beat_bridge.ecs.fields import INT64, LONGEST_KEYWORD, flatten
+from beat_bridge.ecs.fields import INT64, LONGEST_KEYWORD
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Reason, Unavailable
 
@@ -65,10 +65,9 @@ def name_unavailable(body: Body) -> Body:
     named: list[str] = []
 
     def keep(name: str, value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            value = Unavailable(reason=Reason.FAILED, detail=f"{value} is not a number")
-        elif isinstance(value, int) and value not in INT64:
-            value = Unavailable(reason=Reason.FAILED, detail=f"{value:.20e} does not fit into 64 bits")
+        if isinstance(value, list):
+            return [item for item in (keep(name, item) for item in value) if item is not None]
+        value = _sayable(value)
         if isinstance(value, Unavailable):
             named.append(": ".join(filter(None, (name, value.reason.value, value.detail))))
             return None
@@ -76,6 +75,15 @@ def name_unavailable(body: Body) -> Body:
 
     kept = _map_leaves(body, keep)
     return merge(kept, {"doorwatch": {"unavailable": named}}) if named else kept
+
+
+def _sayable(value: Any) -> Any:
+    """The value, or why neither JSON nor Elasticsearch can hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return Unavailable(reason=Reason.FAILED, detail=f"{value} is not a number")
+    if isinstance(value, int) and value not in INT64:
+        return Unavailable(reason=Reason.FAILED, detail=f"{value:#x} does not fit into 64 bits")
+    return value
 
 
 def drop_empty(body: Body) -> Body:
@@ -170,8 +178,3 @@ def data_stream(dataset: str, namespace: str) -> str:
             f"namespace {namespace!r:.40}: use lower-case letters, digits, '_' and '.', at most 100 characters"
         )
     return f"logs-doorwatch.{dataset}-{namespace}"
-
-
-def leaves(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted name to value."""
-    return dict(flatten(body))
