@@ -1,0 +1,243 @@
+"""Shipping to a real Elasticsearch beside `elasticsearch.helpers.streaming_bulk`, and memory over a million documents.
+
+The peer gets dictionaries that are in memory already; ours come from the disk. Both write the same documents to the
+same server, in turn; each measurement is a process of its own, whose processor time is its own.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import statistics
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from elasticsearch import Elasticsearch
+from elasticsearch.helpers import streaming_bulk
+
+from beat_bridge.model.documents import Document, SerialisedDocument, serialise
+from beat_bridge.shipping import ElasticsearchOptions, Forwarder, Spool
+from beat_bridge.shipping.bulk import BulkTarget
+from tests.bench.figures import Figure
+from tests.lab.elasticsearch import Cluster, running
+
+DOCUMENTS = 40_000
+ROUNDS = 3
+MILLION = 1_000_000
+CHUNK = 1000
+
+
+def body(number: int) -> dict[str, Any]:
+    """An event of about 1.5 KB, no two alike."""
+    name = f"host-{number % 50}"
+    return {
+        "@timestamp": f"2026-01-01T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}.000Z",
+        "ecs": {"version": "9.4.0"},
+        "data_stream": {"type": "logs", "dataset": "doorwatch.bench", "namespace": "default"},
+        "event": {"kind": "event", "category": ["process"], "type": ["info"], "id": uuid.uuid4().hex},
+        "host": {"id": uuid.uuid4().hex, "name": name, "os": {"type": "linux", "kernel": "6.1.0-50-amd64"}},
+        "process": {
+            "pid": number % 32768,
+            "name": "bash",
+            "executable": "/usr/bin/bash",
+            "args": ["bash", "-c", "while read line; do echo $line; done", str(number)],
+            "hash": {"sha256": uuid.uuid4().hex * 2},
+            "parent": {"pid": 1, "name": "sshd", "command_line": "sshd: operator [priv]"},
+        },
+        "user": {"id": "0", "name": "root"},
+        "message": f"{name}: process {number} " + "looked at and found in order " * 22,
+    }
+
+
+def figures() -> Sequence[Figure]:
+    """The table."""
+    with running() as cluster:
+        rates = _rates(cluster)
+    return [*rates, _memory()]
+
+
+def _rates(cluster: Cluster) -> list[Figure]:
+    cluster.admin.indices.put_index_template(
+        name="bench",
+        index_patterns=["logs-doorwatch.bench-*"],
+        data_stream={},
+        priority=500,
+        template={
+            "settings": {"number_of_replicas": 0},
+            "mappings": {
+                "dynamic_templates": [{"words": {"match_mapping_type": "string", "mapping": {"type": "keyword"}}}],
+                "properties": {"@timestamp": {"type": "date"}, "message": {"type": "text"}},
+            },
+        },
+    )
+    ours: list[tuple[float, float]] = []
+    theirs: list[tuple[float, float]] = []
+    for number in range(ROUNDS + 1):
+        for work, results in ((ship, ours), (stream, theirs)):
+            name = f"logs-doorwatch.bench-{work.__name__}{number}"
+            measured = _alone(work, cluster.options(), name)
+            cluster.admin.indices.refresh(index=name)
+            assert cluster.admin.count(index=name)["count"] == DOCUMENTS
+            if number:  # the first round warms the server up
+                results.append(measured)
+    rate, peer_rate = (statistics.median(DOCUMENTS / seconds for seconds, _ in each) for each in (ours, theirs))
+    cpu, peer_cpu = (statistics.median(1e6 * used / DOCUMENTS for _, used in each) for each in (ours, theirs))
+    return [
+        Figure(
+            "shipping to Elasticsearch",
+            rate,
+            "documents/s",
+            ">= 3 x streaming_bulk",
+            rate >= 3 * peer_rate,
+            "streaming_bulk",
+            peer_rate,
+            "the server shares the machine",
+        ),
+        Figure(
+            "client processor time",
+            cpu,
+            "us/document",
+            "<= 1/8 of streaming_bulk",
+            cpu <= peer_cpu / 8,
+            "streaming_bulk",
+            peer_cpu,
+            "user and system, TLS included",
+        ),
+    ]
+
+
+def _alone(work: Callable[[ElasticsearchOptions, str], tuple[float, float]], *arguments: Any) -> tuple[float, float]:
+    """Run some work in a new process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result(600)
+
+
+def ship(options: ElasticsearchOptions, name: str) -> tuple[float, float]:
+    """Seconds, and processor seconds, to ship what lies in a spool."""
+    with tempfile.TemporaryDirectory() as directory, Spool(Path(directory) / "spool") as spool:
+        for start in range(0, DOCUMENTS, CHUNK):
+            spool.append(
+                serialise(Document(data_stream=name, id=str(number), body=body(number)))
+                for number in range(start, start + CHUNK)
+            )
+        target = BulkTarget(options)
+        began, used = time.perf_counter(), time.process_time()
+        Forwarder(spool, target).run(threading.Event(), until_empty=True)
+        result = time.perf_counter() - began, time.process_time() - used
+        assert spool.status().delivered == DOCUMENTS
+        target.close()
+    return result
+
+
+def stream(options: ElasticsearchOptions, name: str) -> tuple[float, float]:
+    """The same with the official helper, from dictionaries in memory."""
+    client = Elasticsearch(
+        list(options.hosts),
+        ca_certs=options.ca_file,
+        basic_auth=(options.username, Path(options.password_file).read_text().strip()),
+    )
+    bodies = [body(number) for number in range(DOCUMENTS)]
+    began, used = time.perf_counter(), time.process_time()
+    actions = (
+        {"_op_type": "create", "_index": name, "_id": str(number), "_source": source}
+        for number, source in enumerate(bodies)
+    )
+    count = sum(ok for ok, _ in streaming_bulk(client, actions, chunk_size=CHUNK, max_retries=3))
+    result = time.perf_counter() - began, time.process_time() - used
+    assert count == DOCUMENTS
+    client.close()
+    return result
+
+
+def _memory() -> Figure:
+    with tempfile.TemporaryDirectory() as directory, _null_sink() as url:
+        early, late = _alone(_append_and_ship, url, directory)
+    growth = late / early
+    return Figure(
+        "memory over a million documents",
+        late,
+        "MiB",
+        "flat: within 5 % of a tenth of the way",
+        growth <= 1.05,
+        "at 100,000 documents",
+        early,
+        "append, fsync and ship at once, to a null sink",
+    )
+
+
+def _append_and_ship(url: str, directory: str) -> tuple[float, float]:
+    """Resident MiB after a tenth of a million documents went through, and after all."""
+    stop = threading.Event()
+    target = BulkTarget(ElasticsearchOptions(hosts=(url,)))
+    with Spool(Path(directory) / "spool", budget_bytes=256 << 20) as spool:
+        forwarder = threading.Thread(target=Forwarder(spool, target).run, args=(stop,))
+        forwarder.start()
+        source = msgspec.json.encode(body(0))
+        early = 0.0
+        for start in range(0, MILLION, CHUNK):
+            documents = [
+                SerialisedDocument(data_stream="logs-doorwatch.bench-sink", id=str(number), source=source)
+                for number in range(start, start + CHUNK)
+            ]
+            while spool.status().pending_documents > 20 * CHUNK:
+                time.sleep(0.005)
+            spool.append(documents)
+            if start == MILLION // 10:
+                early = _resident()
+        while spool.status().pending_documents:
+            time.sleep(0.01)
+        late = _resident()
+        stop.set()
+        forwarder.join()
+    target.close()
+    return early, late
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+@contextlib.contextmanager
+def _null_sink() -> Iterator[str]:
+    """A process that answers every request with success at once."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(sender,), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{receiver.recv()}"
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(port: "multiprocessing.connection.Connection") -> None:
+    answer = b'{"errors":false}'
+    head = (
+        b"HTTP/1.1 200 OK\r\nX-Elastic-Product: Elasticsearch\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    )
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                length = int(request.lower().partition(b"content-length:")[2].partition(b"\r")[0])
+                await reader.readexactly(length)
+                writer.write(head + answer)
+
+    async def serve() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=1 << 26)
+        port.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(serve())
