@@ -23,6 +23,7 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.files import ensure_private_directory, write_atomically
 from beat_bridge.model.base import Value
 from beat_bridge.model.responses import ResponseStep
+from responders.outcomes import RecordsError
 
 GENESIS = "0" * 64
 MAXIMUM_LINE = 1 << 20
@@ -100,6 +101,20 @@ def append(path: Path, step: ResponseStep) -> str:
             raise
         _write_anchor(path, Anchor(count=anchor.count + 1, hash=digest, size=anchor.size + len(data)))
     return digest
+
+
+def seal(path: Path, step: ResponseStep) -> str:
+    """`append`, for those who must not act unrecorded.
+
+    Raises:
+        RecordsError: It could not be appended.
+    """
+    try:
+        return append(path, step)
+    except OSError as error:
+        raise RecordsError(f"{path}: cannot be written: {error.strerror}") from error
+    except DoorwatchError as error:
+        raise RecordsError(str(error)) from error
 
 
 def verify(path: Path, head: str = "") -> AuditReport:

@@ -20,6 +20,7 @@ from beat_bridge.model.base import Value
 from beat_bridge.model.responses import ResponseStep, StepState
 from responders.alerts import START_TOLERANCE, Alert
 from responders.incidents import Incident, belongs, incident_of
+from responders.outcomes import RecordsError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS incidents (
@@ -67,7 +68,6 @@ class Lease(Value, frozen=True, kw_only=True):
     boot_id: str
     lapses_at: float
     """CLOCK_MONOTONIC seconds of that boot, which no change of the date moves."""
-    covers_raw: bool
     opening: ResponseStep
     """The step that began it, for the steps that end it."""
 
@@ -240,10 +240,10 @@ class Journal:
         with self._transaction() as sql:
             sql.execute("INSERT OR REPLACE INTO leases VALUES (?, ?)", (lease.incident, _text(lease)))
 
-    def drop_lease(self, incident: str) -> None:
-        """It is over."""
+    def drop_lease(self, incident: str) -> bool:
+        """It is over; False where somebody else said so first, who then also records it."""
         with self._transaction() as sql:
-            sql.execute("DELETE FROM leases WHERE incident = ?", (incident,))
+            return sql.execute("DELETE FROM leases WHERE incident = ?", (incident,)).rowcount == 1
 
     def leases(self) -> tuple[Lease, ...]:
         """Leases that are not known to be over."""
@@ -287,7 +287,7 @@ class Journal:
         """Everything in the block, or nothing; on disk when the block ends.
 
         Raises:
-            DoorwatchError: SQLite could not write (disk full, locked for too long, damaged).
+            RecordsError: SQLite could not write (disk full, locked for too long, damaged).
         """
         with self._lock:
             try:
@@ -301,7 +301,7 @@ class Journal:
             except sqlite3.Error as error:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                raise DoorwatchError(f"{self.path}: cannot be written: {error}") from error
+                raise RecordsError(f"{self.path}: cannot be written: {error}") from error
 
 
 def _text(value: Value) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from responders.outcomes import ActionFailedError, RefusedError
+from responders.outcomes import ActionFailedError, GoneError, RefusedError
 from responders.targets import OpenedProcess
 
 NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
@@ -35,13 +35,14 @@ class NetworkNamespace:
         """The namespace a process is in, by the process's own opened directory.
 
         Raises:
-            RefusedError: It has ended, or moved to another namespace since it was looked at.
+            GoneError: It has ended.
+            RefusedError: It moved to another namespace since it was looked at.
             ActionFailedError: It may not be opened.
         """
         try:
             namespace = cls(process.open("ns/net"), _interfaces(process.open("net/dev")))
         except ProcessLookupError as error:
-            raise RefusedError(f"process {process.pid} has ended") from error
+            raise GoneError(f"process {process.pid} has ended") from error
         except OSError as error:
             raise ActionFailedError(
                 f"the network namespace of process {process.pid} cannot be opened: {error.strerror}"
@@ -77,6 +78,12 @@ class NetworkNamespace:
                 return namespace
             namespace.close()
         return None
+
+    def duplicate(self) -> "NetworkNamespace":
+        """The same namespace with a descriptor of its own."""
+        copy = NetworkNamespace(os.dup(self.descriptor), ())
+        copy.interfaces = self.interfaces
+        return copy
 
     def __enter__(self) -> Self:
         """The namespace itself; closed when the block ends."""

@@ -1,8 +1,10 @@
-"""How an action ended, and the two ways in which it says that it did not act.
+"""How an action ended, and the ways in which it says that it did not act.
 
 DoorwatchError
 ├── RefusedError        a guard said no before anything was done
-└── ActionFailedError   it was tried and did not work
+│   └── GoneError       the process has ended
+├── ActionFailedError   it was tried and did not work
+└── RecordsError        journal or audit file cannot be written, so nothing may be done
 """
 
 from datetime import datetime
@@ -16,8 +18,16 @@ class RefusedError(DoorwatchError):
     """The target did not match, a guard said no, or the budget was spent: nothing was done."""
 
 
+class GoneError(RefusedError):
+    """The process has ended: there is nothing left to act on."""
+
+
 class ActionFailedError(DoorwatchError):
     """It was tried and did not work; the line says why and what to do."""
+
+
+class RecordsError(DoorwatchError):
+    """The responder's own records cannot be written: nothing is done that could not be recorded."""
 
 
 class Outcome(Value, frozen=True, kw_only=True):

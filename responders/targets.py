@@ -6,12 +6,13 @@ the directory still answers after that, both mean the same process, and a signal
 """
 
 import os
+import select
 import signal
 from types import TracebackType
 from typing import Self
 
 from beat_bridge.model.base import Value
-from responders.outcomes import ActionFailedError, RefusedError
+from responders.outcomes import ActionFailedError, GoneError, RefusedError
 
 PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _DELETED = " (deleted)"
@@ -47,7 +48,8 @@ class OpenedProcess:
         """Open a process.
 
         Raises:
-            RefusedError: There is no such process, or the number names a thread.
+            GoneError: There is no such process any more.
+            RefusedError: The number names no process.
             ActionFailedError: The kernel does not let us look.
         """
         if pid < 1:
@@ -62,7 +64,7 @@ class OpenedProcess:
         except BaseException as error:
             self.close()
             if isinstance(error, FileNotFoundError | ProcessLookupError):
-                raise RefusedError(f"process {pid} does not exist any more") from error
+                raise GoneError(f"process {pid} does not exist any more") from error
             if isinstance(error, OSError):
                 raise ActionFailedError(f"process {pid} cannot be opened: {error.strerror}") from error
             raise
@@ -97,17 +99,23 @@ class OpenedProcess:
         """
         signal.pidfd_send_signal(self.pidfd, number)
 
+    def ended(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds: a pidfd becomes readable when the whole thread group has ended."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
+
     def look_again(self) -> ProcessIdentity:
         """Its identity now: an execve since then shows as another executable.
 
         Raises:
-            RefusedError: It has ended.
+            GoneError: It has ended.
             ActionFailedError: It cannot be read.
         """
         try:
             self.identity = self._read_identity()
         except ProcessLookupError as error:
-            raise RefusedError(f"process {self.pid} has ended") from error
+            raise GoneError(f"process {self.pid} has ended") from error
         except OSError as error:
             raise ActionFailedError(f"process {self.pid} cannot be read: {error.strerror}") from error
         return self.identity
@@ -127,6 +135,8 @@ class OpenedProcess:
         return head.partition(b"(")[2].decode("utf-8", "backslashreplace"), tail.split()
 
     def _read_identity(self) -> ProcessIdentity:
+        if self.ended(0):
+            raise ProcessLookupError  # a zombie still has its directory
         name, fields = self._stat()
         executable, device, inode = "", 0, 0
         try:

@@ -22,7 +22,7 @@ def isolate_network(
     namespace: NetworkNamespace,
     step: IsolateNetwork,
     probe: Callable[[Incident], str] | None,
-) -> tuple[Outcome, float, bool]:
+) -> tuple[Outcome, float]:
     """Start the lease, then have the kernel and the outside say what it does.
 
     Args:
@@ -32,14 +32,14 @@ def isolate_network(
         probe: Looks from outside and says what it observed; empty for nothing.
 
     Returns:
-        The outcome, when the lease lapses (CLOCK_MONOTONIC seconds), and whether packet sockets are covered.
+        The outcome, and when the lease lapses (CLOCK_MONOTONIC seconds).
 
     Raises:
         ActionFailedError: Nothing was changed.
     """
     name = table_name(incident.id)
-    began = time.monotonic()
     covers_raw = nftables.hold(namespace, name, step.lease_seconds, step.reachable_from, step.may_reach)
+    began = time.monotonic()
     expires = datetime.now(UTC) + timedelta(seconds=step.lease_seconds)
     view = nftables.look(namespace, name)
     if view is None or not view.live:
@@ -53,7 +53,19 @@ def isolate_network(
         proof="; ".join(part for part in (observed, counted(view)) if part),
         lease_expires_at=expires,
     )
-    return outcome, began + step.lease_seconds, covers_raw
+    return outcome, began + step.lease_seconds
+
+
+def taken_up(namespace: NetworkNamespace, name: str, held: LeaseView) -> tuple[Outcome, float]:
+    """A lease that the kernel holds already, from before the responder was interrupted; returns as above."""
+    left = held.remaining + 1  # the kernel tells whole seconds, rounded down
+    outcome = Outcome(
+        explanation=f"network namespace {namespace.inode} is cut off already ({name}): the responder was interrupted "
+        f"after it began the lease, which runs for {held.remaining:g} s more",
+        proof=counted(held),
+        lease_expires_at=datetime.now(UTC) + timedelta(seconds=left),
+    )
+    return outcome, time.monotonic() + left
 
 
 def coverage(namespace: NetworkNamespace, covers_raw: bool) -> str:

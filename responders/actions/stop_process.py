@@ -1,6 +1,5 @@
 """End one process, and be sure that it was that one."""
 
-import select
 import signal
 import time
 
@@ -26,7 +25,7 @@ def stop_process(process: OpenedProcess, step: StopProcess) -> Outcome:
             raise ActionFailedError(
                 f"process {process.pid} may not be signalled: run the responder as root or as the process's user"
             ) from error
-        if ended(process, step.grace_seconds):
+        if process.ended(step.grace_seconds):
             took = (time.monotonic() - began) * 1000
             return Outcome(
                 explanation=f"process {process.pid} ({process.identity.name}) was ended with {number.name}",
@@ -36,10 +35,3 @@ def stop_process(process: OpenedProcess, step: StopProcess) -> Outcome:
         f"process {process.pid} did not end within {step.grace_seconds:g} s of SIGKILL: "
         "it may hang in the kernel (state D)"
     )
-
-
-def ended(process: OpenedProcess, seconds: float) -> bool:
-    """Whether it ends within so many seconds: a pidfd becomes readable when the whole thread group has."""
-    poller = select.poll()
-    poller.register(process.pidfd, select.POLLIN)
-    return bool(poller.poll(seconds * 1000))
