@@ -1,0 +1,211 @@
+"""What one path demands of a packet, sorted by where it lies: in headers, or in what the headers carry."""
+
+from dataclasses import dataclass, field
+from math import log2
+from types import MappingProxyType
+
+from beat_bridge.cbpf import domains
+from beat_bridge.cbpf.domains import Domain
+from beat_bridge.cbpf.follow import Path
+from beat_bridge.cbpf.layers import ICMP, ICMP6, IPV4, IPV6, SCTP, TCP, UDP, Layer, Layers, Link, Place
+from beat_bridge.cbpf.solve import known_value
+from beat_bridge.cbpf.terms import Bits, Byte, Node, Terms
+
+PROTOCOL_NAMES = MappingProxyType(
+    {
+        ICMP: "icmp", 2: "igmp", TCP: "tcp", UDP: "udp", 33: "dccp", 47: "gre", 50: "esp", 51: "ah", ICMP6: "icmp6",
+        89: "ospf", 103: "pim", 112: "vrrp", SCTP: "sctp", 136: "udplite",
+    }
+)  # fmt: skip
+HEADER_LENGTHS = MappingProxyType(
+    # the fixed part of each transport header; of control protocols, the message
+    {
+        ICMP: 8, 2: 12, TCP: 20, UDP: 8, 33: 16, 46: 20, 47: 16, 50: 8, 51: 12, ICMP6: 8, 88: 20, 89: 44, 103: 26,
+        112: 40, SCTP: 16, 136: 8,
+    }
+)  # fmt: skip
+_TUNNELS = frozenset({4, 41, 47, 94, 137})
+"""IP protocols that carry another packet, whose headers are no secret."""
+_FRAME_PROTOCOLS = MappingProxyType(
+    # EtherTypes whose whole content is a known protocol's; the length of what it fills
+    {
+        0x0806: 28, 0x8035: 28, 0x0842: 116, 0x8809: 1500, 0x8847: 1500, 0x8848: 1500, 0x8863: 1500, 0x8864: 1500,
+        0x888E: 1500, 0x8892: 1500, 0x88A4: 1500, 0x88B8: 1500, 0x88CC: 1500, 0x88E1: 1500, 0x88E5: 1500,
+        0x88F7: 1500, 0x8902: 1500, 0x890D: 1500, 0x893A: 1500, 0x9000: 1500, 0x22F0: 1500, 0x22F3: 1500,
+    }
+)  # fmt: skip
+FEW = 16
+"""Values up to which a set counts as a list of accepted words, not as a range."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A stretch of payload in which offsets are counted alike."""
+
+    protocols: tuple[str, ...]
+    base: str
+    """`header`, `payload` or `packet`, as in `Magic.base`."""
+    start: int
+    """Where in this stretch the payload begins: 8 for UDP counted from its header."""
+
+
+@dataclass
+class Demands:
+    """What one path demands."""
+
+    layers: Layers
+    payload: dict[Region, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    """Bits demanded of payload bytes: offset to (mask, value)."""
+    choices: list[tuple[Region, int, int, tuple[int, ...]]] = field(default_factory=list)
+    """(region, offset, width, values): one of a few words."""
+    functions: list[tuple[float, bool]] = field(default_factory=list)
+    """(bits, of payload bytes alone): a function of payload bytes must have a certain value."""
+    narrowed: float = 0.0
+    """Bits by which ranges of payload bytes are narrowed."""
+    computed_bits: float = 0.0
+    """Bits demanded at places that could not be named."""
+    pinned: dict[str, int] = field(default_factory=dict)
+    """Bits demanded of header fields that change from packet to packet, by the field's name; zeros do not count."""
+
+    @property
+    def payload_bits(self) -> float:
+        """How many bits of payload are demanded exactly, or as one of a few words."""
+        exact = sum(mask.bit_count() for region in self.payload.values() for mask, _ in region.values())
+        return exact + sum(bits for bits, alone in self.functions if alone) + self.choice_bits
+
+    @property
+    def choice_bits(self) -> float:
+        """What sets of words add to the bits that all their members share."""
+        total = 0.0
+        for region, offset, width, values in self.choices:
+            shared = sum(self.payload.get(region, {}).get(offset + i, (0, 0))[0].bit_count() for i in range(width))
+            total += max(0.0, 8 * width - log2(len(values)) - shared)
+        return total
+
+
+def demands_of(path: Path, link: Link, terms: Terms) -> Demands:
+    """Sort a path's conditions by layer."""
+    layers = Layers(link, path.conditions, path.known, terms)
+    demands = Demands(layers)
+    for byte, (mask, value) in path.known.items():
+        place = layers.locate(byte)
+        region = region_of(layers, place)
+        if region is not None:
+            demands.payload.setdefault(region, {})[place.offset] = (mask, value)
+        elif is_computed(layers, place):
+            demands.computed_bits += mask.bit_count()
+        else:
+            name = _changing_field(layers, place)
+            if name and value:
+                demands.pinned[name] = demands.pinned.get(name, 0) + mask.bit_count()
+    for node, domain in path.conditions.items():
+        _sort_residue(demands, path, node, domain, terms)
+    return demands
+
+
+def region_of(layers: Layers, place: Place) -> Region | None:
+    """The payload a place belongs to, or None for a header or a place that could not be named."""
+    layer, offset = place
+    if layer is Layer.TCP_PAYLOAD:
+        return Region(("tcp",), "payload", 0)
+    if layer is Layer.PAYLOAD:
+        return Region(_names(layers.protocols), "payload", 0)
+    if layer is Layer.FRAME:
+        types = layers.ethertypes or []
+        header = min((_FRAME_PROTOCOLS.get(kind, 8 if kind <= 1500 else 0) for kind in types), default=0)
+        return Region(("ethernet",), "packet", layers.network) if offset >= header else None
+    if layer is Layer.TRANSPORT:
+        if layers.protocols is None:
+            return Region(("any",), "packet", layers.transport + 8) if offset >= 8 else None
+        carrying = [p for p in layers.protocols if offset >= HEADER_LENGTHS.get(p, 8) and p not in _TUNNELS]
+        if carrying:
+            return Region(_names(carrying), "header", min(HEADER_LENGTHS.get(p, 8) for p in carrying))
+    return None
+
+
+def is_computed(layers: Layers, place: Place) -> bool:
+    """Whether a place could not be named, or lies within a packet inside the packet."""
+    if place.layer is Layer.COMPUTED:
+        return True
+    tunnelled = layers.protocols is not None and _TUNNELS.issuperset(layers.protocols)
+    return place.layer is Layer.TRANSPORT and tunnelled and place.offset >= 8
+
+
+def _names(protocols: list[int] | None) -> tuple[str, ...]:
+    if not protocols:
+        return ("any",)
+    return tuple(PROTOCOL_NAMES.get(number, f"ip-protocol-{number}") for number in protocols)
+
+
+def _changing_field(layers: Layers, place: Place) -> str:
+    """The name of a header field that no two packets share, if the place lies in one."""
+    layer, offset = place
+    if layer is Layer.NETWORK and layers.version == 4 and offset >= 0:
+        return {4: "IP identification", 5: "IP identification", 10: "IP checksum", 11: "IP checksum"}.get(
+            offset, "IP options" if offset >= 20 else ""
+        )
+    if layer is not Layer.TRANSPORT:
+        return ""
+    for protocols, low, high, name in (
+        ((TCP,), 4, 8, "TCP sequence number"),
+        ((TCP,), 8, 12, "TCP acknowledgement number"),
+        ((TCP,), 14, 16, "TCP window"),
+        ((TCP,), 16, 18, "TCP checksum"),
+        ((TCP,), 18, 20, "TCP urgent pointer"),
+        ((UDP,), 6, 8, "UDP checksum"),
+        ((ICMP, ICMP6), 2, 4, "ICMP checksum"),
+        ((ICMP, ICMP6), 4, 6, "ICMP identifier"),
+        ((ICMP, ICMP6), 6, 8, "ICMP sequence number"),
+    ):
+        if low <= offset < high and layers.protocols and all(number in protocols for number in layers.protocols):
+            return name
+    return ""
+
+
+def _sort_residue(demands: Demands, path: Path, node: Node, domain: Domain, terms: Terms) -> None:
+    """What a condition demands of payload beyond the bits that are known."""
+    mask, _ = known_value(path.known, node)
+    if mask & node.ones == node.ones:
+        return
+    layers = demands.layers
+    places = [layers.locate(source) for source in terms.sources(node) if isinstance(source, Byte)]
+    regions = [region_of(layers, place) for place in places]
+    if not any(regions):
+        if any(is_computed(layers, place) for place in places):
+            demands.computed_bits += max(0.0, log2((node.ones + 1) / domains.size(domain)))
+        return
+    natural = node.ones + 1
+    accepted = domains.size(domain)
+    if accepted * 2 > natural:
+        return  # "not this one": nothing is demanded
+    bits = max(0.0, log2(natural / accepted) - (mask & node.ones).bit_count())
+    word = _word_of(node)
+    if word is None:
+        alone = all(regions) and len(places) == len(terms.sources(node))
+        demands.functions.append((min(bits, 8.0 * len(places)), alone))
+    elif accepted <= FEW:
+        byte, width, shift = word
+        place = layers.locate(byte)
+        region = region_of(layers, place)
+        values = domains.points(domain, FEW)
+        if region is not None and values is not None:
+            demands.choices.append((region, place.offset, width, tuple(value << shift for value in values)))
+    else:
+        demands.narrowed += bits
+
+
+def _word_of(node: Node) -> tuple[Byte, int, int] | None:
+    """(first byte, width, shift) of a node that is a word of adjacent bytes, shifted right; None for a function."""
+    if isinstance(node, Byte):
+        return node, 1, 0
+    if not isinstance(node, Bits) or not node.disjoint or node.flip:
+        return None
+    parts = sorted(node.parts, key=lambda part: -part[1])
+    first, _, _ = parts[0]
+    last_shift = parts[-1][1]
+    for index, (source, shift, _) in enumerate(parts):
+        if not isinstance(source, Byte) or not isinstance(first, Byte) or source.base is not first.base:
+            return None
+        if source.offset != first.offset + index or shift != parts[0][1] - 8 * index:
+            return None
+    return (first, len(parts), -last_shift) if isinstance(first, Byte) and last_shift <= 0 else None

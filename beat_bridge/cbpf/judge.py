@@ -1,0 +1,113 @@
+"""Judge a filter by what it demands of a packet, never by the constants it holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from beat_bridge.cbpf.check import obstacle
+from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands, demands_of, region_of
+from beat_bridge.cbpf.describe import describe_path, summarise
+from beat_bridge.cbpf.families import family_of
+from beat_bridge.cbpf.follow import Following, follow
+from beat_bridge.cbpf.layers import Link
+from beat_bridge.cbpf.terms import Byte
+from beat_bridge.cbpf.weigh import Weight, weigh
+from beat_bridge.model.base import Verdict
+from beat_bridge.model.filters import FilterJudgement, Magic, Program
+
+MAX_LISTED = 24
+"""Paths, reasons and magic values that are told."""
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One accepting path."""
+
+    demands: Demands
+    weight: Weight
+    words: str
+
+
+def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
+    """Say what a program demands of a packet, and what that makes of it.
+
+    Args:
+        program: Any instructions; what the kernel would refuse is judged unknown.
+        link: What the packets of its socket begin with.
+    """
+    reason = obstacle(program)
+    if reason:
+        return FilterJudgement(
+            verdict=Verdict.UNKNOWN,
+            summary=f"Could not be judged: {reason}.",
+            reasons=(f"no kernel attaches this program: {reason}",),
+            complete=False,
+        )
+    following = follow(program, link)
+    judged = []
+    for path in following.paths:
+        demands = demands_of(path, link, following.terms)
+        judged.append(_Judged(demands, weigh(demands, link), describe_path(path, demands)))
+    return _conclude(judged, following, link)
+
+
+def _conclude(judged: Sequence[_Judged], following: Following, link: Link) -> FilterJudgement:
+    verdict = max((item.weight.verdict for item in judged), key=lambda v: v.rank, default=Verdict.BENIGN)
+    reasons = [reason for item in judged for reason in item.weight.reasons if item.weight.verdict is verdict]
+    blind = _lost_payload(following, link)
+    complete = following.complete and not blind
+    if not complete:
+        reasons.append(
+            "some accepting paths were given up: they are too many to follow"
+            if not following.complete
+            else "some demands on the payload were given up: they are too many to tell apart"
+        )
+        if verdict is Verdict.BENIGN:
+            verdict = Verdict.UNKNOWN
+    magic = _magic(judged, verdict)
+    if magic and verdict is Verdict.MALICIOUS:
+        breadth = sorted({item.protocol for item in magic})
+        if len(breadth) > 1:
+            reasons.append(f"waits for it on {len(breadth)} protocols at once: {', '.join(breadth)}")
+    if verdict is Verdict.BENIGN and not reasons:
+        reasons.append("demands nothing of any payload" if judged else "accepts nothing")
+    paths = tuple(dict.fromkeys(item.words for item in judged))
+    listed = paths[:MAX_LISTED]
+    if len(paths) > MAX_LISTED:
+        listed = (*listed, f"and {len(paths) - MAX_LISTED} more")
+    return FilterJudgement(
+        verdict=verdict,
+        summary=summarise(verdict, magic, paths, reasons),
+        magic=magic[:MAX_LISTED],
+        reasons=tuple(dict.fromkeys(reasons))[:MAX_LISTED],
+        family=family_of(magic) if verdict.rank >= Verdict.SUSPICIOUS.rank else "",
+        protocols=_protocols(judged),
+        paths=listed,
+        complete=complete,
+    )
+
+
+def _magic(judged: Sequence[_Judged], verdict: Verdict) -> tuple[Magic, ...]:
+    if verdict.rank < Verdict.SUSPICIOUS.rank:
+        return ()
+    return tuple(dict.fromkeys(magic for item in judged for magic in item.weight.magic))
+
+
+def _protocols(judged: Sequence[_Judged]) -> tuple[str, ...]:
+    found = set()
+    for item in judged:
+        for number in item.demands.layers.protocols or ():
+            found.add(PROTOCOL_NAMES.get(number, f"ip-protocol-{number}"))
+    return tuple(sorted(found))
+
+
+def _lost_payload(following: Following, link: Link) -> bool:
+    """Whether joining states gave up a test that looked at a payload, or at something that was not followed."""
+    for path in following.paths:
+        if not path.lost:
+            continue
+        layers = demands_of(path, link, following.terms).layers
+        for node in path.lost:
+            for source in following.terms.sources(node):
+                if isinstance(source, Byte) and region_of(layers, layers.locate(source)) is not None:
+                    return True
+    return False
