@@ -1,1 +1,5 @@
 """The view from inside: this host's own kernel interfaces."""
+
+from beat_bridge.sensors.host.looking import look
+
+__all__ = ["look"]

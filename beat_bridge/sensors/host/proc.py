@@ -1,0 +1,146 @@
+"""Reading /proc, whose contents hostile processes shape: bounded reads, and text that stays text."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from beat_bridge.errors import DoorwatchError
+
+PF_KTHREAD = 0x00200000  # include/linux/sched.h
+MAX_PROCESSES = 1 << 17
+INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+_NAMED = re.compile(r"(net|socket):\[(\d+)\]")
+
+
+def text(raw: bytes) -> str:
+    r"""Bytes as text that any encoder takes: what is not UTF-8 becomes `\xNN`."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def read(path: str, limit: int) -> bytes:
+    """At most `limit` bytes of a /proc file.
+
+    Raises:
+        OSError: As the kernel says.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        chunks = []
+        while limit > 0:
+            chunk = os.read(descriptor, min(limit, 1 << 16))
+            if not chunk:
+                break
+            chunks.append(chunk)
+            limit -= len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(descriptor)
+
+
+def link(path: str) -> str:
+    """Where a /proc link leads, as text.
+
+    Raises:
+        OSError: As the kernel says.
+    """
+    return text(os.readlink(os.fsencode(path)))
+
+
+def namespace_inode(target: str) -> int | None:
+    """The number in `net:[4026531833]` or `socket:[123]`; None for any other target."""
+    match = _NAMED.fullmatch(target)
+    return int(match[2]) if match else None
+
+
+def pids() -> list[int]:
+    """The processes of this /proc, ascending, MAX_PROCESSES at most.
+
+    Raises:
+        DoorwatchError: There is no /proc.
+    """
+    try:
+        names = os.listdir("/proc")
+    except OSError as error:
+        raise DoorwatchError(f"/proc: cannot read: {error.strerror}; Doorwatch looks at a host through it") from error
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())[:MAX_PROCESSES]
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What matters of /proc/PID/stat (proc_pid_stat(5))."""
+
+    pid: int
+    name: str
+    state: str
+    parent_pid: int
+    group_id: int
+    session_id: int
+    tty: int
+    flags: int
+    threads: int
+    start_ticks: int
+
+    @property
+    def kernel_thread(self) -> bool:
+        """PF_KTHREAD is set."""
+        return bool(self.flags & PF_KTHREAD)
+
+
+def parse_stat(raw: bytes) -> Stat:
+    """Decode a stat line; the name may hold spaces, parentheses and line breaks.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    begin, end = raw.find(b"("), raw.rfind(b")")
+    fields = raw[end + 1 :].split()
+    if begin < 0 or end < begin or len(fields) < 20:
+        raise ValueError("not a stat line")
+    return Stat(
+        pid=int(raw[:begin]),
+        name=text(raw[begin + 1 : end]),
+        state=text(fields[0]),
+        parent_pid=int(fields[1]),
+        group_id=int(fields[2]),
+        session_id=int(fields[3]),
+        tty=int(fields[4]),
+        flags=int(fields[6]),
+        threads=int(fields[17]),
+        start_ticks=int(fields[19]),
+    )
+
+
+def stat(pid: int) -> Stat:
+    """The stat line of a process.
+
+    Raises:
+        OSError: It has gone, or cannot be read.
+    """
+    return parse_stat(read(f"/proc/{pid}/stat", 4096))
+
+
+def lines(raw: bytes) -> Iterator[list[str]]:
+    """The fields of each line, as text."""
+    for line in raw.split(b"\n"):
+        fields = text(line).split()
+        if fields:
+            yield fields
+
+
+def blind_spot() -> str:
+    """Why this /proc does not show every process of the machine, as one line; empty where it does."""
+    try:
+        if os.readlink("/proc/self/ns/pid") != INITIAL_PID_NAMESPACE:
+            return "this runs in a PID namespace and sees nothing outside it; run it on the host"
+        os.stat("/proc/1")  # noqa: PTH116 - only whether it is there
+    except OSError:
+        return "/proc hides other users' processes (mount option hidepid); run as root"
+    return ""
+
+
+def more_rights() -> str:
+    """What to do about a refusal, as one clause."""
+    if os.geteuid() == 0:
+        return "even root is refused here: look from the host, outside any container or security profile"
+    return "run as root, or with CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_SYS_ADMIN"

@@ -1,0 +1,165 @@
+"""Take sockets out of the processes that hold them, and ask each for its filter.
+
+`pidfd_getfd` and SO_GET_FILTER see what no table shows: filters on AF_INET raw sockets and on ordinary ones, and that
+an eBPF program is attached where packet_diag shows nothing at all.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from beat_bridge.model.base import Reason, Unavailable
+from beat_bridge.model.filters import FilterKind, SocketFilter
+from beat_bridge.sensors.host.descriptors import Descriptors
+from beat_bridge.sensors.host.patience import PATIENCE_SECONDS, Stuck, each
+from beat_bridge.sensors.host.syscalls import SocketOptions, pidfd_getfd
+
+_SIOCGSKNS = 0x894C  # linux/sockios.h: a descriptor of the network namespace a socket belongs to
+_PIDFD_THREAD = os.O_EXCL  # Linux 6.9
+_HOLDERS_TRIED = 4
+_GONE = {errno.ESRCH, errno.EBADF, errno.ENOENT, errno.ENOTSOCK, errno.EINVAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a socket said of itself."""
+
+    family: int
+    type: int
+    protocol: int
+    """EtherType in host byte order for AF_PACKET, else IPPROTO_*."""
+    network_namespace: int | Unavailable
+    interface_index: int
+    cookie: int
+    filter: SocketFilter
+
+
+@dataclass(slots=True)
+class Interview:
+    """What came of asking many sockets."""
+
+    answers: dict[int, Asked] = field(default_factory=dict)
+    """By inode: the packet and raw sockets, and every other that carries a filter."""
+    asked: set[int] = field(default_factory=set)
+    """Inodes of all that were asked, also the ordinary ones without a filter."""
+    failures: dict[int, Unavailable] = field(default_factory=dict)
+    """Inodes of those that exist and could not be asked."""
+
+
+def interview(inodes: Iterable[int], descriptors: Descriptors) -> Interview:
+    """Ask sockets through whoever holds them; the next holder where the first one has let go or refuses.
+
+    Args:
+        inodes: Which; those that nobody holds are left out.
+        descriptors: Who holds them.
+    """
+    outcome = Interview()
+    open_questions = {inode: descriptors.holders(inode) for inode in inodes}
+    for turn in range(_HOLDERS_TRIED):
+        by_holder: dict[int, list[tuple[int, int]]] = {}
+        for inode, holders in open_questions.items():
+            if turn < len(holders):
+                pid, descriptor = holders[turn]
+                by_holder.setdefault(pid, []).append((inode, descriptor))
+        if not by_holder:
+            break
+        questions = [(pid, pid in descriptors.threads, wanted) for pid, wanted in by_holder.items()]
+        for (_, _, wanted), result in zip(questions, each(_ask_holder, questions), strict=True):
+            _take(result, wanted, outcome)
+        open_questions = {inode: holders for inode, holders in open_questions.items() if inode not in outcome.asked}
+    return outcome
+
+
+_Question = tuple[int, bool, list[tuple[int, int]]]
+_Result = dict[int, Asked | OSError | None]
+
+
+def _take(result: _Result | Stuck, wanted: list[tuple[int, int]], outcome: Interview) -> None:
+    if isinstance(result, Stuck):
+        detail = f"its holder keeps it locked: no answer within {PATIENCE_SECONDS:g} s"
+        outcome.failures.update({inode: Unavailable(reason=Reason.FAILED, detail=detail) for inode, _ in wanted})
+        return
+    for inode, answer in result.items():
+        if isinstance(answer, OSError):
+            if answer.errno not in _GONE:
+                outcome.failures[inode] = _unavailable(answer)
+            continue
+        outcome.failures.pop(inode, None)
+        outcome.asked.add(inode)
+        if answer is not None:
+            outcome.answers[inode] = answer
+
+
+def _unavailable(error: OSError) -> Unavailable:
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        reason = Reason.REFUSED
+    elif error.errno == errno.ENOSYS:
+        reason = Reason.UNSUPPORTED
+    else:
+        reason = Reason.FAILED
+    return Unavailable(reason=reason, detail=f"taking it with pidfd_getfd: {os.strerror(error.errno or 0)}")
+
+
+def _ask_holder(question: _Question) -> _Result:
+    """Ask the sockets of one process, or of one thread with its own descriptors."""
+    pid, is_thread, wanted = question
+    try:
+        pidfd = os.pidfd_open(pid, _PIDFD_THREAD if is_thread else 0)
+    except OSError as error:
+        return dict.fromkeys((inode for inode, _ in wanted), error)
+    options = SocketOptions()
+    result: _Result = {}
+    try:
+        for inode, descriptor in wanted:
+            try:
+                taken = pidfd_getfd(pidfd, descriptor)
+            except OSError as error:
+                result[inode] = error
+                continue
+            try:
+                result[inode] = _ask(taken, inode, options)
+            except OSError as error:
+                result[inode] = error
+            finally:
+                os.close(taken)
+    finally:
+        os.close(pidfd)
+    return result
+
+
+def _ask(taken: int, inode: int, options: SocketOptions) -> Asked | None:
+    """What matters of a socket; None for an ordinary one without a filter."""
+    length = options.filter_length(taken)
+    family = options.domain(taken)
+    kind = options.type(taken) if length or family in {socket.AF_INET, socket.AF_INET6, socket.AF_PACKET} else 0
+    if not length and family != socket.AF_PACKET and kind != socket.SOCK_RAW:
+        return None
+    if os.fstat(taken).st_ino != inode:
+        raise OSError(errno.EBADF, "another file has taken its number")
+    protocol, interface_index = options.protocol(taken), 0
+    if family == socket.AF_PACKET:
+        protocol, interface_index = options.packet_address(taken)
+    return Asked(
+        family=family,
+        type=kind,
+        protocol=protocol,
+        network_namespace=_namespace_of(taken),
+        interface_index=interface_index,
+        cookie=options.cookie(taken),
+        filter=options.filter(taken) if length else SocketFilter(kind=FilterKind.NONE),
+    )
+
+
+def _namespace_of(taken: int) -> int | Unavailable:
+    try:
+        namespace = fcntl.ioctl(taken, _SIOCGSKNS)
+    except OSError as error:
+        reason = Reason.REFUSED if error.errno == errno.EPERM else Reason.FAILED
+        return Unavailable(reason=reason, detail=f"SIOCGSKNS: {os.strerror(error.errno or 0)}")
+    try:
+        return os.fstat(namespace).st_ino
+    finally:
+        os.close(namespace)

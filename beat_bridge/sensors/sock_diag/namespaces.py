@@ -1,0 +1,114 @@
+"""The sockets of other network namespaces, through a helper process."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from beat_bridge.model.base import Reason, Unavailable, Value
+from beat_bridge.sensors.sock_diag.messages import OptionMemory, PacketSocket
+from beat_bridge.sensors.sock_diag.survey import Survey
+
+HELPER_SECONDS = 20.0
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from beat_bridge.sensors.sock_diag.helper import main; main()"
+)
+_ROOT = str(Path(__file__).parents[3])
+
+
+class _Answer(Value, frozen=True, kw_only=True):
+    """One line of the helper."""
+
+    inode: int
+    errno: int = 0
+    packet: tuple[tuple[int, int, int, int, int, tuple[tuple[int, int, int, int], ...]], ...] = ()
+    raw: tuple[tuple[int, int], ...] = ()
+    clear: tuple[int, ...] = ()
+    charged: tuple[int, ...] = ()
+    errors: dict[str, int] = {}
+
+
+class Visit:
+    """A helper at work; it runs beside the caller until `surveys` is called."""
+
+    def __init__(self, namespaces: Mapping[int, Sequence[str]], bulk: bool = True) -> None:
+        """Start the helper.
+
+        Args:
+            namespaces: Inode of each namespace, and paths that may lead to it (`/proc/PID/ns/net`).
+            bulk: As in `survey`.
+        """
+        self._wanted = dict(namespaces)
+        self._helper: subprocess.Popen[bytes] | None = None
+        self._failure = ""
+        self._answers = -1
+        if not namespaces:
+            return
+        command = [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, *(() if bulk else ("brief",))]
+        request = msgspec.json.encode([[inode, list(paths)] for inode, paths in namespaces.items()])
+        self._answers = os.memfd_create("answers")
+        try:
+            # files, not pipes: neither side ever waits for the other to read.
+            # No environment: the helper needs none, and secrets in ours are none of its business
+            with open(os.memfd_create("request"), "w+b") as asked:  # noqa: PTH123 - a descriptor, not a path
+                asked.write(request)
+                asked.seek(0)
+                self._helper = subprocess.Popen(
+                    command, stdin=asked, stdout=self._answers, stderr=subprocess.DEVNULL, env={}, cwd="/"
+                )
+        except OSError as error:
+            self._failure = f"cannot start the helper process: {error.strerror}"
+
+    def surveys(self) -> dict[int, Survey | Unavailable]:
+        """Wait for the helper (bounded) and take what it told, one entry for each namespace asked for."""
+        found: dict[int, Survey | Unavailable] = {}
+        for line in self._output().splitlines():
+            try:
+                answer = msgspec.json.decode(line, type=_Answer)
+            except msgspec.DecodeError:
+                self._failure = "the helper process was cut short"
+                continue
+            found[answer.inode] = _unavailable(answer.errno) if answer.errno else _survey(answer)
+        failure = self._failure or "the helper process ended before its work"
+        for inode in self._wanted:
+            found.setdefault(inode, Unavailable(reason=Reason.FAILED, detail=failure))
+        return {inode: found[inode] for inode in self._wanted}
+
+    def _output(self) -> bytes:
+        if self._answers < 0:
+            return b""
+        with open(self._answers, "rb") as answers:  # noqa: PTH123 - a descriptor, not a path
+            self._answers = -1
+            if self._helper is not None:
+                try:
+                    self._helper.wait(HELPER_SECONDS)
+                except subprocess.TimeoutExpired:
+                    self._failure = f"the helper process did not end within {HELPER_SECONDS:g} s"
+                    self._helper.kill()
+                    with suppress(subprocess.TimeoutExpired):
+                        self._helper.wait(1)
+            answers.seek(0)
+            return answers.read()
+
+
+def _unavailable(number: int) -> Unavailable:
+    reason = Reason.FAILED
+    if number in {errno.EPERM, errno.EACCES}:
+        reason = Reason.REFUSED
+    elif number in {errno.ENOENT, errno.ESRCH}:
+        reason = Reason.ABSENT
+    return Unavailable(reason=reason, detail=f"entering the network namespace: {os.strerror(number)}")
+
+
+def _survey(answer: _Answer) -> Survey:
+    return Survey(
+        packet=[PacketSocket(*row) for row in answer.packet],
+        raw=dict(answer.raw),
+        memory=OptionMemory(clear=set(answer.clear), charged=set(answer.charged)),
+        errors=answer.errors,
+    )
