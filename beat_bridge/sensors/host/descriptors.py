@@ -6,6 +6,7 @@ Only links are read, which asks no file system and cannot hang; nothing is opene
 import os
 from collections.abc import Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from beat_bridge.sensors.host import proc
 
@@ -99,7 +100,7 @@ def walk_threads(pids: Sequence[int], limit: int = 65536) -> Descriptors:
     found = Descriptors()
     for pid in pids:
         try:
-            threads = [int(name) for name in os.listdir(f"/proc/{pid}/task") if int(name) != pid]
+            threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]
         except OSError:
             continue
         for thread in threads:

@@ -66,13 +66,14 @@ def namespaces(pids: Iterable[int]) -> Namespaces:
     for pid in pids:
         path = f"/proc/{pid}/ns/net"
         try:
-            target = os.readlink(path)
+            inode = proc.namespace_inode(proc.link(path))
         except PermissionError:
             refused.append(pid)
             continue
         except OSError:
             continue  # ended meanwhile
-        inode = int(target[5:-1])
+        if inode is None:
+            continue
         found.of_process[pid] = inode
         tables = found.tables.setdefault(inode, [])
         if len(tables) < _PATHS_KEPT:

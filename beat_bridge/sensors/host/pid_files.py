@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from beat_bridge.model.base import Reason, Unavailable
 from beat_bridge.model.coverage import Coverage, CoverageStatus
@@ -36,7 +37,7 @@ def look_at_pid_files(descriptors: Descriptors, directory: str = DIRECTORY) -> P
     """Look at the PID and lock files of a directory (not below it)."""
     directory = os.path.realpath(directory)
     try:
-        names = sorted(name for name in os.listdir(directory) if name.endswith(SUFFIXES))
+        names = sorted(entry.name for entry in Path(directory).iterdir() if entry.name.endswith(SUFFIXES))
     except OSError as error:
         failure = unavailable(directory, error)
         coverage = Coverage(
@@ -103,7 +104,7 @@ def _read(path: str, descriptors: Descriptors, locks: Locks) -> PidFile | None:
 
 
 def _content(path: str, status: Status) -> str | Unavailable:
-    """The first bytes; a FIFO or a link put in the file's place after it was looked at is neither waited for nor read."""
+    """The first bytes; a FIFO or a link that has taken the file's place is neither waited for nor followed."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:

@@ -44,7 +44,7 @@ def link(path: str) -> str:
     Raises:
         OSError: As the kernel says.
     """
-    return text(os.readlink(os.fsencode(path)))
+    return text(os.readlink(os.fsencode(path)))  # noqa: PTH115 - a Path would decode what is no text
 
 
 def namespace_inode(target: str) -> int | None:
@@ -60,7 +60,7 @@ def pids() -> list[int]:
         DoorwatchError: There is no /proc.
     """
     try:
-        names = os.listdir("/proc")
+        names = os.listdir("/proc")  # noqa: PTH208 - numbers are wanted, not thousands of Path objects
     except OSError as error:
         raise DoorwatchError(f"/proc: cannot read: {error.strerror}; Doorwatch looks at a host through it") from error
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())[:MAX_PROCESSES]
@@ -131,7 +131,7 @@ def lines(raw: bytes) -> Iterator[list[str]]:
 def blind_spot() -> str:
     """Why this /proc does not show every process of the machine, as one line; empty where it does."""
     try:
-        if os.readlink("/proc/self/ns/pid") != INITIAL_PID_NAMESPACE:
+        if link("/proc/self/ns/pid") != INITIAL_PID_NAMESPACE:
             return "this runs in a PID namespace and sees nothing outside it; run it on the host"
         os.stat("/proc/1")  # noqa: PTH116 - only whether it is there
     except OSError:

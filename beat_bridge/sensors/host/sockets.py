@@ -16,7 +16,7 @@ from beat_bridge.model.sockets import Holder, Socket
 from beat_bridge.sensors.host import network, proc
 from beat_bridge.sensors.host.descriptors import Descriptors, walk, walk_threads
 from beat_bridge.sensors.host.network import Listed, Namespaces
-from beat_bridge.sensors.host.socket_filters import Asked, Interview, interview
+from beat_bridge.sensors.host.socket_filters import Interview, interview
 from beat_bridge.sensors.sock_diag.survey import Survey
 
 _HOLDERS_KEPT = 64
@@ -79,7 +79,7 @@ def look_at_sockets() -> SocketLook:
         for inode in sorted(tables.listed.keys() | outcome.answers.keys())
     )
     coverage = (
-        _packet_coverage(tables, namespaces, sockets),
+        _packet_coverage(tables, namespaces),
         _filter_coverage(tables, descriptors, outcome, sockets),
     )
     return SocketLook(sockets, coverage, descriptors, namespaces)
@@ -155,7 +155,7 @@ def _search_holders(
 
 def _merge(inode: int, entry: Listed | None, outcome: Interview, descriptors: Descriptors, complete: bool) -> Socket:
     asked = outcome.answers.get(inode)
-    holders = {}
+    holders: dict[int, int] = {}
     for pid, descriptor in descriptors.holders(inode):
         process = descriptors.threads.get(pid, pid)
         holders[process] = min(descriptor, holders.get(process, descriptor))
@@ -193,7 +193,7 @@ def _filter_of(inode: int, entry: Listed | None, outcome: Interview) -> SocketFi
     return SocketFilter(kind=FilterKind.UNKNOWN, unavailable=outcome.failures.get(inode, nobody))
 
 
-def _packet_coverage(tables: Tables, namespaces: Namespaces, sockets: Sequence[Socket]) -> Coverage:
+def _packet_coverage(tables: Tables, namespaces: Namespaces) -> Coverage:
     details = []
     missed = len(tables.not_entered)
     reason = None

@@ -35,7 +35,7 @@ def _failure(what: str) -> OSError:
 
 
 def pidfd_getfd(pidfd: int, descriptor: int) -> int:
-    """A duplicate (close-on-exec) of another process's descriptor; pidfd_getfd(2), Linux 5.6."""
+    """Duplicate another process's descriptor, close-on-exec (Linux 5.6)."""
     duplicate = _syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
     if duplicate < 0:
         raise _failure("pidfd_getfd")

@@ -1,7 +1,7 @@
 """The wire format of NETLINK_SOCK_DIAG: requests out, sockets in. Pure.
 
 Layouts: include/uapi/linux/{netlink,sock_diag,inet_diag,packet_diag,unix_diag,netlink_diag}.h. Integers are in the
-machine's byte order, ports and EtherTypes in network order.
+machine's byte order, also the EtherType of packet_diag (net/packet/diag.c: `rp->pdiag_num = ntohs(po->num)`).
 """
 
 import socket
@@ -160,7 +160,7 @@ def packet_socket(payload: bytes) -> PacketSocket:
             if (end - start) % _SOCK_FILTER.size or end - start > BPF_MAXINSNS * _SOCK_FILTER.size:
                 raise TornError(f"a filter of {end - start} bytes")
             program = tuple(_SOCK_FILTER.iter_unpack(payload[start:end]))
-    return PacketSocket(inode, kind, socket.ntohs(number), interface_index, low | high << 32, program)
+    return PacketSocket(inode, kind, number, interface_index, low | high << 32, program)
 
 
 def inode_and_memory(payload: bytes, table: Table) -> tuple[int, int | None]:

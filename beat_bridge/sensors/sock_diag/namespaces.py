@@ -30,7 +30,7 @@ class _Answer(Value, frozen=True, kw_only=True):
     raw: tuple[tuple[int, int], ...] = ()
     clear: tuple[int, ...] = ()
     charged: tuple[int, ...] = ()
-    errors: dict[str, int] = {}
+    errors: dict[str, int] = {}  # noqa: RUF012 - msgspec copies an empty default for each answer
 
 
 class Visit:
