@@ -7,7 +7,7 @@ from types import MappingProxyType
 from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
-from beat_bridge.cbpf.layers import ICMP, ICMP6, IPV4, IPV6, SCTP, TCP, UDP, Layer, Layers, Link, Place
+from beat_bridge.cbpf.layers import ICMP, ICMP6, SCTP, TCP, UDP, Layer, Layers, Link, Place
 from beat_bridge.cbpf.solve import known_value
 from beat_bridge.cbpf.terms import Bits, Byte, Node, Terms
 
@@ -47,6 +47,8 @@ class Region:
     """`header`, `payload` or `packet`, as in `Magic.base`."""
     start: int
     """Where in this stretch the payload begins: 8 for UDP counted from its header."""
+    origin: int = 0
+    """What to add to an offset in this stretch for `Magic.offset`."""
 
 
 @dataclass
@@ -113,10 +115,10 @@ def region_of(layers: Layers, place: Place) -> Region | None:
     if layer is Layer.FRAME:
         types = layers.ethertypes or []
         header = min((_FRAME_PROTOCOLS.get(kind, 8 if kind <= 1500 else 0) for kind in types), default=0)
-        return Region(("ethernet",), "packet", layers.network) if offset >= header else None
+        return Region(("ethernet",), "packet", 0, layers.network) if offset >= header else None
     if layer is Layer.TRANSPORT:
         if layers.protocols is None:
-            return Region(("any",), "packet", layers.transport + 8) if offset >= 8 else None
+            return Region(("any",), "packet", 8, layers.transport) if offset >= 8 else None
         carrying = [p for p in layers.protocols if offset >= HEADER_LENGTHS.get(p, 8) and p not in _TUNNELS]
         if carrying:
             return Region(_names(carrying), "header", min(HEADER_LENGTHS.get(p, 8) for p in carrying))
@@ -179,7 +181,7 @@ def _sort_residue(demands: Demands, path: Path, node: Node, domain: Domain, term
     if accepted * 2 > natural:
         return  # "not this one": nothing is demanded
     bits = max(0.0, log2(natural / accepted) - (mask & node.ones).bit_count())
-    word = _word_of(node)
+    word = word_of(node)
     if word is None:
         alone = all(regions) and len(places) == len(terms.sources(node))
         demands.functions.append((min(bits, 8.0 * len(places)), alone))
@@ -194,8 +196,8 @@ def _sort_residue(demands: Demands, path: Path, node: Node, domain: Domain, term
         demands.narrowed += bits
 
 
-def _word_of(node: Node) -> tuple[Byte, int, int] | None:
-    """(first byte, width, shift) of a node that is a word of adjacent bytes, shifted right; None for a function."""
+def word_of(node: Node) -> tuple[Byte, int, int] | None:
+    """(first byte, width, shift) of a node that is a word of adjacent whole bytes, shifted right; else None."""
     if isinstance(node, Byte):
         return node, 1, 0
     if not isinstance(node, Bits) or not node.disjoint or node.flip:
@@ -203,9 +205,10 @@ def _word_of(node: Node) -> tuple[Byte, int, int] | None:
     parts = sorted(node.parts, key=lambda part: -part[1])
     first, _, _ = parts[0]
     last_shift = parts[-1][1]
-    for index, (source, shift, _) in enumerate(parts):
+    for index, (source, shift, mask) in enumerate(parts):
         if not isinstance(source, Byte) or not isinstance(first, Byte) or source.base is not first.base:
             return None
-        if source.offset != first.offset + index or shift != parts[0][1] - 8 * index:
+        whole = 0xFF << shift if shift >= 0 else 0xFF >> -shift
+        if source.offset != first.offset + index or shift != parts[0][1] - 8 * index or mask != whole:
             return None
     return (first, len(parts), -last_shift) if isinstance(first, Byte) and last_shift <= 0 else None

@@ -1,31 +1,236 @@
 """Paths and verdicts in words an analyst can read aloud."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
+from types import MappingProxyType
 
-from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands
+from beat_bridge.cbpf import domains
+from beat_bridge.cbpf.demands import HEADER_LENGTHS, PROTOCOL_NAMES, Demands, region_of, word_of
+from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
+from beat_bridge.cbpf.layers import Layer, Layers, Place
+from beat_bridge.cbpf.terms import Bits, Byte, Metadata, Node, Operation, Terms
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import Magic
 
+MAX_CLAUSES = 12
+MAX_VALUES = 8
+_ETHERTYPES = MappingProxyType(
+    {
+        0x0800: "IPv4", 0x86DD: "IPv6", 0x0806: "ARP", 0x8035: "RARP", 0x8100: "VLAN", 0x88A8: "QinQ", 0x888E: "EAPOL",
+        0x88CC: "LLDP", 0x8863: "PPPoE discovery", 0x8864: "PPPoE", 0x8847: "MPLS", 0x88F7: "PTP", 0x8809: "LACP",
+    }
+)  # fmt: skip
+_LINK_FIELDS = ((0, "destination MAC"), (6, "source MAC"), (12, "EtherType"), (14, "VLAN tag"))
+_IPV4_FIELDS = (
+    (0, "IP version and header length"), (1, "IP type of service"), (2, "IP total length"), (4, "IP identification"),
+    (6, "IP fragment offset"), (8, "TTL"), (9, "IP protocol"), (10, "IP checksum"), (12, "source address"),
+    (16, "destination address"), (20, "IP options"),
+)  # fmt: skip
+_IPV6_FIELDS = (
+    (0, "IPv6 version and class"), (4, "IPv6 payload length"), (6, "next header"), (7, "hop limit"),
+    (8, "source address"), (24, "destination address"),
+)  # fmt: skip
+_PORTS = ((0, "source port"), (2, "destination port"), (4, "header"))
+_TRANSPORT_FIELDS: Mapping[int, tuple[tuple[int, str], ...]] = MappingProxyType(
+    {
+        6: (
+            *_PORTS[:2], (4, "sequence number"), (8, "acknowledgement number"), (12, "data offset"), (13, "TCP flags"),
+            (14, "TCP window"), (16, "TCP checksum"), (18, "urgent pointer"),
+        ),
+        17: (*_PORTS[:2], (4, "UDP length"), (6, "UDP checksum")),
+        1: ((0, "ICMP type"), (1, "ICMP code"), (2, "ICMP checksum"), (4, "ICMP identifier"), (6, "ICMP sequence")),
+        58: ((0, "ICMPv6 type"), (1, "ICMPv6 code"), (2, "ICMPv6 checksum"), (4, "ICMPv6 header")),
+    }
+)  # fmt: skip
+_DECIMAL = frozenset({"source port", "destination port", "ICMP type", "ICMPv6 type", "TTL", "hop limit", "length"})
+_ORDER = tuple(Layer)
 
-def describe_path(path: Path, demands: Demands) -> str:
-    """What one path accepts."""
+
+def describe_path(path: Path, demands: Demands, terms: Terms) -> str:
+    """What one path accepts: `IPv4, UDP, destination port 68, payload[0:2] = 0x7255`."""
     layers = demands.layers
-    parts = []
-    if layers.protocols:
-        parts.append(" or ".join(PROTOCOL_NAMES.get(number, str(number)).upper() for number in layers.protocols))
-    return ", ".join(parts) or "any packet"
+    clauses: list[tuple[int, int, str]] = []
+    reach = 0
+    for node, domain in path.conditions.items():
+        if isinstance(node, Operation) and node.operator in ("room", "loadable"):
+            continue
+        sources = terms.sources(node)
+        if sources and all(isinstance(source, Byte) for source in sources):
+            places = sorted(
+                (_ORDER.index(place.layer), place.offset)
+                for place in (layers.locate(source) for source in sources if isinstance(source, Byte))
+            )
+            reach = max(reach, *(source.offset + 1 for source in sources if isinstance(source, Byte)))
+            clauses.append((*places[0], _clause(node, domain, layers)))
+        elif isinstance(node, Metadata) and node.name != "len":
+            clauses.append((-1, 0, f"{node.name} {_members(domain, node.ones, '')}"))
+    length = path.conditions.get(terms.metadata("len"))
+    if length and (length[0][0] > reach or len(length) > 1 or length[0][1] < domains.WORD) and clauses:
+        clauses.append((len(_ORDER), 0, f"length {_members(length, domains.WORD, 'length')}"))
+    told = list(dict.fromkeys(clause for _, _, clause in sorted(clauses) if clause))
+    if len(told) > MAX_CLAUSES:
+        told = [*told[:MAX_CLAUSES], f"and {len(told) - MAX_CLAUSES} more conditions"]
+    return ", ".join(told) or "every packet"
 
 
-def summarise(verdict: Verdict, magic: Sequence[Magic], paths: Sequence[str], reasons: Sequence[str]) -> str:
-    """One sentence."""
-    if verdict is Verdict.MALICIOUS and magic:
-        return f"Wakes on packets with {', '.join(magic_text(item) for item in magic[:6])}."
-    return f"{verdict.value}: {'; '.join(reasons[:3]) or '; '.join(paths[:3])}"
+def _clause(node: Node, domain: Domain, layers: Layers) -> str:
+    word = word_of(node)
+    if word is None:
+        return _masked_clause(node, domain, layers)
+    byte, width, shift = word
+    place = layers.locate(byte)
+    name = _name(layers, place, width)
+    if name == "EtherType":
+        return _choice(domain, node.ones, _ETHERTYPES, "EtherType")
+    if name in ("IP protocol", "next header"):
+        names = {number: text.upper() for number, text in PROTOCOL_NAMES.items()}
+        return _choice(domain, node.ones, names, name)
+    if name.endswith("address") and width == 4 and layers.version == 4:
+        few = domains.points(domain, MAX_VALUES)
+        if few and not shift:
+            return f"{name} {' or '.join(str(IPv4Address(value)) for value in few)}"
+    return f"{name}{f' >> {shift}' if shift else ''} {_members(domain, node.ones, name)}"
+
+
+def _masked_clause(node: Node, domain: Domain, layers: Layers) -> str:
+    if isinstance(node, Bits):
+        first = max(node.parts, key=lambda part: part[1])[0]
+        if isinstance(first, Byte):
+            place = layers.locate(first)
+            name = _name(layers, place, 1)
+            if name == "IP fragment offset" and domain == domains.ZERO:
+                return "not a later fragment"
+            if len({part[0] for part in node.parts}) == 1:
+                (_, shift, mask) = node.parts[0]
+                mask, scale = (mask << -shift, -shift) if shift < 0 else (mask, 0)
+                scaled = domains.normalise((low << scale, high << scale) for low, high in domain)
+                return f"{name} & {mask:#x} {_members(scaled, mask, '')}"
+            return f"{name} and what follows, masked, {_members(domain, node.ones, '')}"
+    return f"a calculation over the packet {_members(domain, node.ones, '')}"
+
+
+def _name(layers: Layers, place: Place, width: int) -> str:
+    region = region_of(layers, place)
+    if region is not None:
+        return f"payload[{place.offset - region.start}:{width}]"
+    fields: Sequence[tuple[int, str]] = ()
+    if place.layer is Layer.LINK:
+        fields = _LINK_FIELDS
+        if place.offset >= 12 and place.offset == layers.network - 2:
+            return "EtherType"
+    elif place.layer is Layer.NETWORK:
+        fields = _IPV6_FIELDS if layers.version == 6 else _IPV4_FIELDS
+    elif place.layer is Layer.TRANSPORT:
+        number = layers.protocols[0] if layers.protocols else 0
+        fields = _TRANSPORT_FIELDS.get(number, _PORTS)
+    names = [name for start, name in fields if start <= place.offset]
+    return names[-1] if names else f"{place.layer.value}[{place.offset}:{width}]"
+
+
+def _choice(domain: Domain, top: int, names: Mapping[int, str], field: str) -> str:
+    few = domains.points(domain, MAX_VALUES)
+    if few is not None:
+        return " or ".join(names.get(value, f"{field} {value:#x}") for value in few)
+    excluded = domains.points(domains.complement(domain, top), MAX_VALUES)
+    if excluded is not None:
+        return f"not {' or '.join(names.get(value, f'{field} {value:#x}') for value in excluded)}"
+    return f"{field} {_members(domain, top, field)}"
+
+
+def _members(domain: Domain, top: int, name: str) -> str:
+    """A set of values in words."""
+    form = str if name in _DECIMAL else hex
+    few = domains.points(domain, MAX_VALUES)
+    if few is not None:
+        return f"= {' or '.join(form(value) for value in few)}"
+    excluded = domains.points(domains.complement(domain, top), MAX_VALUES)
+    if excluded is not None:
+        return f"not {' or '.join(form(value) for value in excluded)}"
+    ranges = [
+        f"at least {form(low)}"
+        if high >= top
+        else f"at most {form(high)}"
+        if low == 0
+        else f"{form(low)} to {form(high)}"
+        for low, high in domain[:MAX_VALUES]
+    ]
+    return f"{' or '.join(ranges)}{' or others' if len(domain) > MAX_VALUES else ''}"
+
+
+# -- one sentence for the whole filter
+
+
+def summarise(
+    verdict: Verdict, magic: Sequence[Magic], paths: Sequence[str], reasons: Sequence[str], others: int
+) -> str:
+    """One sentence.
+
+    Args:
+        verdict: Of the filter.
+        magic: The words it demands.
+        paths: Its accepting paths in words.
+        reasons: Why this verdict.
+        others: How many of its paths demand no such words.
+    """
+    if verdict is Verdict.MALICIOUS:
+        also = (
+            f"; {others} other {'kind of packet is' if others == 1 else 'kinds of packets are'} let through as well"
+            if others
+            else "; nothing else is let through"
+        )
+        return f"Wakes on {_demanded(magic) or 'packets whose payload meets a secret calculation'}{also}."
+    if verdict is Verdict.SUSPICIOUS:
+        return f"Worth a look: {reasons[0] if reasons else 'see the paths'}{f' ({_demanded(magic)})' if magic else ''}."
+    if verdict is Verdict.UNKNOWN:
+        return f"Could not be judged: {reasons[-1] if reasons else 'not followed'}."
+    if not paths:
+        return "Accepts nothing."
+    if paths[0] == "every packet":
+        return "Accepts every packet."
+    more = f"; or {len(paths) - 2} more" if len(paths) > 2 else ""
+    return f"Accepts {'; or '.join(paths[:2])}{more}. No secret is demanded."
+
+
+def _demanded(magic: Sequence[Magic]) -> str:
+    """`UDP or ICMP packets whose payload begins with 0x7255 (ICMP, UDP) or 0x5293 (TCP)`."""
+    protocols = list(dict.fromkeys(_protocol_word(item) for item in magic))
+    by_demand: dict[str, list[str]] = {}
+    for item in magic[:MAX_VALUES]:
+        by_demand.setdefault(_demand_word(item), []).append(_protocol_word(item))
+    if not by_demand:
+        return ""
+    several = len(protocols) > 1
+    demands = list(_with_protocols(by_demand, several))
+    kinds = " or ".join(protocols) if "" not in protocols else "any"
+    more = f" or {len(magic) - MAX_VALUES} more" if len(magic) > MAX_VALUES else ""
+    return f"{kinds} packets whose payload {' or '.join(demands)}{more}"
+
+
+def _with_protocols(by_demand: Mapping[str, Sequence[str]], several: bool) -> Iterator[str]:
+    for demand, names in by_demand.items():
+        yield f"{demand} ({', '.join(dict.fromkeys(names))})" if several else demand
+
+
+def _protocol_word(magic: Magic) -> str:
+    return "" if magic.protocol == "any" else magic.protocol.upper()
+
+
+def _demand_word(magic: Magic) -> str:
+    value = f"{magic.value:#0{magic.width * 2 + 2}x}"
+    if magic.mask is not None:
+        value = f"{value} under the mask {magic.mask:#x}"
+    if magic.base == "packet":
+        return f"holds {value} at byte {magic.offset} of the packet"
+    offset = magic.offset
+    if magic.base == "header":
+        numbers = {name: number for number, name in PROTOCOL_NAMES.items()}
+        offset -= HEADER_LENGTHS.get(numbers.get(magic.protocol, 0), 8)
+    return f"begins with {value}" if offset == 0 else f"holds {value} at byte {offset}"
 
 
 def magic_text(magic: Magic) -> str:
-    """`udp[8:2] = 0x7255`."""
+    """`udp[8:2] = 0x7255`, in the notation of pcap-filter(7)."""
     place = f"{magic.protocol}{'.payload' if magic.base == 'payload' else ''}[{magic.offset}:{magic.width}]"
     masked = f" & {magic.mask:#x}" if magic.mask is not None else ""
     return f"{place}{masked} = {magic.value:#0{magic.width * 2 + 2}x}"

@@ -46,7 +46,7 @@ def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
     judged = []
     for path in following.paths:
         demands = demands_of(path, link, following.terms)
-        judged.append(_Judged(demands, weigh(demands, link), describe_path(path, demands)))
+        judged.append(_Judged(demands, weigh(demands, link), describe_path(path, demands, following.terms)))
     return _conclude(judged, following, link)
 
 
@@ -70,13 +70,14 @@ def _conclude(judged: Sequence[_Judged], following: Following, link: Link) -> Fi
             reasons.append(f"waits for it on {len(breadth)} protocols at once: {', '.join(breadth)}")
     if verdict is Verdict.BENIGN and not reasons:
         reasons.append("demands nothing of any payload" if judged else "accepts nothing")
+    others = sum(item.weight.verdict is not verdict for item in judged)
     paths = tuple(dict.fromkeys(item.words for item in judged))
     listed = paths[:MAX_LISTED]
     if len(paths) > MAX_LISTED:
         listed = (*listed, f"and {len(paths) - MAX_LISTED} more")
     return FilterJudgement(
         verdict=verdict,
-        summary=summarise(verdict, magic, paths, reasons),
+        summary=summarise(verdict, magic, paths, reasons, others),
         magic=magic[:MAX_LISTED],
         reasons=tuple(dict.fromkeys(reasons))[:MAX_LISTED],
         family=family_of(magic) if verdict.rank >= Verdict.SUSPICIOUS.rank else "",

@@ -89,7 +89,7 @@ class Solver:
         return self._solve_linear(node, domain, node, WORD)
 
     def _solve_linear(self, node: Node, domain: Domain, total: Sum, mask: int) -> Test | None:
-        """constant + coefficient * x, modulo the mask's power of two, is in the domain: which x are?"""
+        """Constant + coefficient * x, modulo the mask's power of two, is in the domain: which x are?"""
         inner, coefficient = total.addends[0]
         width = mask.bit_length()
         zeros = min((coefficient & -coefficient).bit_length() - 1, width)

@@ -6,7 +6,7 @@ from itertools import islice, product
 
 from beat_bridge.cbpf import carried, words
 from beat_bridge.cbpf.demands import Demands, Region
-from beat_bridge.cbpf.layers import Layer, Link
+from beat_bridge.cbpf.layers import Link
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import Magic
 
@@ -78,7 +78,7 @@ def _weigh_rest(demands: Demands) -> Iterator[Weight]:
             (f"demands {demands.computed_bits:.0f} bits at a place that depends on the packet and has no name",),
         )
     for names, reason in _pinned(demands):
-        yield Weight(Verdict.SUSPICIOUS, (f"demands a certain {names}, {reason}",), tuple(pinned_magic(demands)))
+        yield Weight(Verdict.SUSPICIOUS, (f"demands a certain {names}, {reason}",))
 
 
 def _pinned(demands: Demands) -> Iterator[tuple[str, str]]:
@@ -164,13 +164,7 @@ def _runs(region: Region, text: dict[int, tuple[int, int]]) -> Iterator[Magic]:
 def _each(region: Region, offset: int, width: int, value: int, mask: int | None) -> Iterator[Magic]:
     for protocol in region.protocols:
         base = region.base
-        yield Magic(protocol=protocol, offset=offset, width=width, value=value, mask=mask, base=base)
-
-
-def pinned_magic(demands: Demands) -> Iterator[Magic]:
-    """Nothing yet is known of where a pinned field's value lies but its name; see the reasons."""
-    del demands
-    return iter(())
+        yield Magic(protocol=protocol, offset=region.origin + offset, width=width, value=value, mask=mask, base=base)
 
 
 def _where(magic: Iterable[Magic]) -> str:

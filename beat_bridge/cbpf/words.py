@@ -84,7 +84,7 @@ WORDS: tuple[Word, ...] = (
         "QUIC", "..00000001", "..6b3343cf", "..00000000", *(f"..ff0000{draft:02x}" for draft in range(0x1B, 0x23))
     ),
     *_binary("WireGuard", "01000000", "02000000", "03000000", "04000000"),
-    *_binary("Tailscale discovery", b"TS\U0001f4ac".hex()),
+    *_binary("Tailscale discovery", "TS\U0001f4ac".encode().hex()),
     *_binary(
         "SMB", "....0000ff534d42", "......00fe534d42", "........ff534d42", "........fe534d42", "ff534d42", "fe534d42"
     ),
