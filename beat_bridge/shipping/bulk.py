@@ -10,7 +10,7 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.shipping.connection import Cluster, error_type, reason
 from beat_bridge.shipping.letters import Refusal
 from beat_bridge.shipping.options import ElasticsearchOptions
-from beat_bridge.shipping.target import Answered, Malformed, NotNow, Outcome, TooLarge, Trouble
+from beat_bridge.shipping.target import Answered, Lines, Malformed, NotNow, Outcome, TooLarge, Trouble
 
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/x-ndjson"}
 _PARAMS = {
@@ -33,7 +33,7 @@ class BulkTarget:
         """
         self._cluster = Cluster(options)
 
-    def send(self, lines: Sequence[bytes]) -> Outcome:
+    def send(self, lines: Sequence[Lines]) -> Outcome:
         """Send documents in one request."""
         try:
             answer = self._request(b"".join(lines))

@@ -1,15 +1,17 @@
 """A connection to a cluster through the official client, and its errors in one line each."""
 
 import ipaddress
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, SerializationError, TlsError, TransportError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
-from elasticsearch.serializer import CompatibilityModeNdjsonSerializer
+from elasticsearch.serializer import CompatibilityModeJsonSerializer, CompatibilityModeNdjsonSerializer
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.shipping.options import ElasticsearchOptions
@@ -23,6 +25,17 @@ class VerbatimLines(CompatibilityModeNdjsonSerializer):
     def dumps(self, data: Any) -> bytes:
         """The body of a request."""
         return data if isinstance(data, bytes) else super().dumps(data)
+
+
+class QuickAnswers(CompatibilityModeJsonSerializer):
+    """Reads the long answers of `_bulk` in a tenth of the time."""
+
+    def json_loads(self, data: bytes) -> Any:
+        """The body of an answer."""
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from error  # what the client expects here
 
 
 class Cluster:
@@ -49,11 +62,14 @@ class Cluster:
                 retry_on_timeout=False,
                 sniff_on_node_failure=options.sniff,
                 min_delay_between_sniffing=10.0 if options.sniff else DEFAULT,
-                serializers={CompatibilityModeNdjsonSerializer.mimetype: VerbatimLines()},
+                serializers={serializer.mimetype: serializer for serializer in (VerbatimLines(), QuickAnswers())},
             )
         except (ValueError, OSError) as error:
             raise DoorwatchError(f"{self.name}: cannot be used as an Elasticsearch address: {error}") from error
-        self._secrets: dict[str, str] = {}
+        self._mutex = threading.Lock()
+        self._current = ("", self._client)
+        """The secret last read, and the client that uses it."""
+        self._read_once = ""
         self.client()
 
     def client(self) -> Elasticsearch:
@@ -62,12 +78,18 @@ class Cluster:
         Raises:
             DoorwatchError: The file cannot be read.
         """
-        options = self.options
-        if options.api_key_file:
-            return self._client.options(api_key=self._secret(options.api_key_file))
-        if options.username:
-            return self._client.options(basic_auth=(options.username, self._secret(options.password_file)))
-        return self._client
+        path = self.options.api_key_file or self.options.password_file
+        if path:
+            secret = self._secret(path)
+            with self._mutex:
+                if secret != self._current[0]:
+                    self._current = (secret, self._authenticated(secret))
+        return self._current[1]
+
+    def _authenticated(self, secret: str) -> Elasticsearch:
+        if self.options.api_key_file:
+            return self._client.options(api_key=secret)
+        return self._client.options(basic_auth=(self.options.username, secret))
 
     def close(self) -> None:
         """Close its connections."""
@@ -96,9 +118,11 @@ class Cluster:
 
     def _secret(self, path: str) -> str:
         """A secret as it is now. What is not a regular file (a pipe from a password store) can be read only once."""
-        secret = self._secrets.get(path) or _read_secret(path)
+        if self._read_once:
+            return self._read_once
+        secret = _read_secret(path)
         if not Path(path).is_file():
-            self._secrets[path] = secret
+            self._read_once = secret
         return secret
 
 

@@ -31,11 +31,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Records passed over because dead letters hold them already."""
 
 
-class _Step(msgspec.Struct, frozen=True, gc=False):
-    record: Record | None
+class _Step(msgspec.Struct, frozen=True):
+    records: list[Record]
     position: Position
+    """Behind them."""
     damaged: int
     torn: int
+    """Found before them."""
 
 
 class Reader:
@@ -78,24 +80,23 @@ class Reader:
         damaged = torn = dead = 0
         while len(taken) < max_documents:
             step = self._held or next(self._steps)
-            self._held = None
             if step is None:
                 break
-            record = step.record
-            if record is not None:
-                max_bytes -= len(record.lines)
-                if max_bytes < 0 and taken:
-                    self._held = step
-                    break
-                self._end = record.sequence + 1
-                if record.sequence in self._dead:
-                    dead += 1
-                else:
-                    taken.append(record)
+            fitting = _fitting(step.records, max_documents - len(taken), max_bytes, taken)
+            step, self._held = _split(step, fitting)
+            if step.records:
+                max_bytes -= sum(len(record.lines) for record in step.records)
+                self._end = step.records[-1].sequence + 1
+                live = [record for record in step.records if record.sequence not in self._dead]
+                dead += len(step.records) - len(live)
+                taken += live
+            else:
+                self._end += step.damaged
             damaged += step.damaged
             torn += step.torn
-            self._end += step.damaged if record is None else 0
             self._position = step.position
+            if self._held:
+                break
         if not (taken or damaged or torn or dead):
             return None
         return Batch(
@@ -113,22 +114,44 @@ class Reader:
             offset, torn, ordinal = 0, 0, segment.ordinal
             while True:
                 following = self._after(ordinal)  # asked before reading: where there is one, this one grows no more
-                for end, item in segment.read(offset, following.base if following else None):
-                    offset = end
+                for item in segment.read(offset, following.base if following else None):
+                    offset = item.end
                     if isinstance(item, Damage):
                         self.damage.setdefault(ordinal, []).append(item)
                         torn += Position(ordinal, item.start) >= self._counted
-                    elif item.sequence >= expected:
-                        missing = item.sequence - expected
-                        yield _Step(item, Position(ordinal, end), missing, 0 if missing else torn)
-                        expected, torn = item.sequence + 1, 0
+                    elif item.records[-1].sequence >= expected:
+                        unsettled = [record for record in item.records if record.sequence >= expected]
+                        missing = unsettled[0].sequence - expected
+                        yield _Step(unsettled, Position(ordinal, offset), missing, 0 if missing else torn)
+                        expected, torn = unsettled[-1].sequence + 1, 0
                 if following is not None:
                     break
-                yield None
+                if offset == segment.size and self._after(ordinal) is None:
+                    yield None
             missing = max(0, following.base - expected)
             if missing or torn:
-                yield _Step(None, Position(following.ordinal, 0), missing, 0 if missing else torn)
+                yield _Step([], Position(following.ordinal, 0), missing, 0 if missing else torn)
                 expected += missing
 
     def _after(self, ordinal: int) -> Segment | None:
         return next((segment for segment in tuple(self._segments) if segment.ordinal > ordinal), None)
+
+
+def _fitting(records: Sequence[Record], documents: int, size: int, taken: Sequence[Record]) -> int:
+    """How many records, from the first on, there is room for; the first always fits where nothing is taken yet."""
+    fitting = 0
+    for record in records[:documents]:
+        size -= len(record.lines)
+        if size < 0 and (taken or fitting):
+            break
+        fitting += 1
+    return fitting
+
+
+def _split(step: _Step, count: int) -> tuple[_Step, _Step | None]:
+    """A step with its first records, and one with the rest; None where there is no rest."""
+    if count == len(step.records):
+        return step, None
+    rest = step.records[count:]
+    middle = Position(step.position.ordinal, step.position.offset - sum(record.size for record in rest))
+    return _Step(step.records[:count], middle, step.damaged, step.torn), _Step(rest, step.position, 0, 0)

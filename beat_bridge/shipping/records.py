@@ -1,9 +1,9 @@
 r"""One document as the spool holds it: a small header, then its two lines of a `_bulk` request.
 
     0   4  marker    d0 0a 57 1e: where to look for the next record behind damaged bytes
-    4   4  length    of the lines, in bytes
-    8   8  sequence  position among all documents ever appended to this spool, from 0
-    16  4  checksum  crc32 over bytes 4 to 15 and the lines
+    4   4  checksum  crc32 over everything behind it
+    8   4  length    of the lines, in bytes
+    12  8  sequence  position among all documents ever appended to this spool, from 0
     20     {"create":{"_index":"logs-doorwatch.finding-default","_id":"..."}}\n{...}\n
 
 Integers are little-endian. The lines are sent as they stand, so a request is the records without their headers.
@@ -19,7 +19,8 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.documents import SerialisedDocument
 
 MARKER = b"\xd0\x0aW\x1e"
-HEADER = Struct("<4sIQI")
+HEADER = Struct("<4sIIQ")
+_PREFIX = Struct("<4sI")
 _CHECKED = Struct("<IQ")
 MAX_DOCUMENT_BYTES = 32 << 20
 """Far below the 100 MiB that Elasticsearch accepts in one request, far above any event."""
@@ -31,8 +32,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """A document with its position."""
 
     sequence: int
-    lines: bytes
-    """Action line and source line, each with its line break."""
+    lines: memoryview
+    """Action line and source line, each with its line break. A view, since records are many and copies cost."""
 
     @property
     def size(self) -> int:
@@ -41,9 +42,18 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     def document(self) -> SerialisedDocument:
         """The document these lines were made from."""
-        action, _, source = self.lines.partition(b"\n")
+        action, _, source = bytes(self.lines).partition(b"\n")
         target = msgspec.json.decode(action, type=_Action).create
         return SerialisedDocument(data_stream=target.index, id=target.id, source=source[:-1])
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Undamaged records behind one another, with consecutive sequences."""
+
+    records: list[Record]
+    start: int
+    end: int
+    """Offsets of the first one's first byte, and behind the last."""
 
 
 class Damage(msgspec.Struct, frozen=True, gc=False):
@@ -69,35 +79,42 @@ def encode(document: SerialisedDocument, sequence: int) -> bytes:
             f"document {document.id} of {document.data_stream} has {len(lines)} bytes, "
             f"more than the {MAX_DOCUMENT_BYTES} a document may have: not spooled"
         )
-    return HEADER.pack(MARKER, len(lines), sequence, _checksum(len(lines), sequence, lines)) + lines
+    checked = _CHECKED.pack(len(lines), sequence) + lines
+    return _PREFIX.pack(MARKER, zlib.crc32(checked)) + checked
 
 
-def scan(data: bytes, base: int = 0) -> Iterator[tuple[int, Record | Damage]]:
-    """The records in some bytes of a segment, and the damage between them.
+def scan(data: bytes) -> Iterator[Run | Damage]:
+    """The records in some bytes of a segment, and the damage between them; together they are all of the bytes.
 
     Args:
         data: Bytes that begin where a record should.
-        base: Their offset within the segment, for `Damage`.
 
     Yields:
-        The offset in `data` behind each record or damage, with it. A record that the end of `data` cuts short is the
-        last damage; the caller knows whether more bytes follow.
+        Runs and damage in order, with offsets in `data`. A record that the end of `data` cuts short is the last
+        damage; the caller knows whether more bytes follow.
     """
-    offset, size, unpack = 0, len(data), HEADER.unpack_from
-    header = HEADER.size
+    view, offset, size = memoryview(data), 0, len(data)
+    unpack, header, prefix, crc32 = HEADER.unpack_from, HEADER.size, _PREFIX.size, zlib.crc32
+    run: list[Record] = []
+    start, expected = 0, -1
     while offset < size:
         if offset + header <= size:
-            marker, length, sequence, checksum = unpack(data, offset)
+            marker, checksum, length, sequence = unpack(data, offset)
             end = offset + header + length
-            if marker == MARKER and end <= size:
-                lines = data[offset + header : end]
-                if zlib.crc32(lines, zlib.crc32(data[offset + 4 : offset + 16])) == checksum:
-                    yield end, Record(sequence, lines)
-                    offset = end
-                    continue
-        end = _next_record(data, offset + 1)
-        yield end, Damage(base + offset, base + end)
-        offset = end
+            if marker == MARKER and end <= size and crc32(view[offset + prefix : end]) == checksum:
+                if sequence != expected and run:
+                    yield Run(run, start, offset)
+                    run, start = [], offset
+                run.append(Record(sequence, view[offset + header : end]))
+                offset, expected = end, sequence + 1
+                continue
+        if run:
+            yield Run(run, start, offset)
+        start = _next_record(data, offset + 1)
+        yield Damage(offset, start)
+        run, offset = [], start
+    if run:
+        yield Run(run, start, offset)
 
 
 def _next_record(data: bytes, start: int) -> int:
@@ -108,20 +125,16 @@ def _next_record(data: bytes, start: int) -> int:
     """
     view, allowance = memoryview(data), _SEARCH_FACTOR * len(data)
     while (start := data.find(MARKER, start)) >= 0 and start + HEADER.size <= len(data):
-        _, length, sequence, checksum = HEADER.unpack_from(data, start)
+        _, checksum, length, _ = HEADER.unpack_from(data, start)
         end = start + HEADER.size + length
         if end <= len(data):
             allowance -= length + HEADER.size
             if allowance < 0:
                 break
-            if _checksum(length, sequence, view[start + HEADER.size : end]) == checksum:
+            if zlib.crc32(view[start + _PREFIX.size : end]) == checksum:
                 return start
         start += 1
     return len(data)
-
-
-def _checksum(length: int, sequence: int, lines: bytes | memoryview) -> int:
-    return zlib.crc32(lines, zlib.crc32(_CHECKED.pack(length, sequence)))
 
 
 class _Target(msgspec.Struct, frozen=True, rename={"index": "_index", "id": "_id"}):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from beat_bridge.files import sync_directory, write_atomically
 from beat_bridge.shipping import records
-from beat_bridge.shipping.records import HEADER, MAX_DOCUMENT_BYTES, Damage, Record
+from beat_bridge.shipping.records import HEADER, MAX_DOCUMENT_BYTES, Damage, Run
 
 _NAME = re.compile(r"(\d{10})-(\d{20})\.segment")
-_WINDOW_BYTES = 2 << 20
+_WINDOW_BYTES = 256 << 10
 _LARGEST_WINDOW = MAX_DOCUMENT_BYTES + HEADER.size
 
 
@@ -28,7 +28,7 @@ class Segment:
         self.size = size
         """Bytes that are safely on disk; what may lie behind them was never reported as written."""
 
-    def read(self, start: int, below: int | None) -> Iterator[tuple[int, Record | Damage]]:
+    def read(self, start: int, below: int | None) -> Iterator[Run | Damage]:
         """The records from an offset to the durable end, and the damage between them.
 
         Args:
@@ -37,7 +37,7 @@ class Segment:
                 and counts as damage. None where there is no next segment.
 
         Yields:
-            The offset behind each, with it.
+            Runs and damage, with offsets in this segment.
 
         Raises:
             OSError: The file cannot be read.
@@ -49,20 +49,24 @@ class Segment:
                 data = os.pread(descriptor, min(window, self.size - offset), offset)
                 if not data:  # the file is shorter than it was: what it held is lost, and its sequences will be missed
                     return
-                at, consumed = offset, 0
-                for end, item in records.scan(data, offset):
-                    if isinstance(item, Damage):
-                        if end == len(data) and at + end < self.size and len(data) < _LARGEST_WINDOW:
-                            break  # cut short by the window, perhaps: read on from here
-                        yield at + end, item
-                    elif item.sequence < expected or (below is not None and item.sequence >= below):
-                        yield at + end, Damage(at + consumed, at + end)
+                at, last = offset, len(data)
+                for item in records.scan(data):
+                    if (
+                        isinstance(item, Damage)
+                        and item.end == last
+                        and at + last < self.size
+                        and last < _LARGEST_WINDOW
+                    ):
+                        break  # cut short by the window, perhaps: read on from here
+                    start, offset = at + item.start, at + item.end
+                    if isinstance(item, Damage) or item.records[0].sequence < expected:
+                        yield Damage(start, offset)
+                    elif below is not None and item.records[-1].sequence >= below:
+                        yield from _split(item, start, below)
                     else:
-                        expected = item.sequence + 1
-                        yield at + end, item
-                    consumed = end
-                offset = at + consumed
-                window = _WINDOW_BYTES if consumed else _LARGEST_WINDOW
+                        expected = item.records[-1].sequence + 1
+                        yield Run(item.records, start, offset)
+                window = _WINDOW_BYTES if offset > at else _LARGEST_WINDOW
         finally:
             os.close(descriptor)
 
@@ -110,6 +114,15 @@ class Writer:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _split(run: Run, start: int, below: int) -> Iterator[Run | Damage]:
+    """The part of a run that belongs to its segment, and the rest as damage."""
+    kept = [record for record in run.records if record.sequence < below]
+    middle = start + sum(record.size for record in kept)
+    if kept:
+        yield Run(kept, start, middle)
+    yield Damage(middle, start + run.end - run.start)
 
 
 def create(directory: Path, ordinal: int, base: int) -> Segment:

@@ -30,7 +30,7 @@ from beat_bridge.shipping import records, segments
 from beat_bridge.shipping.cursor import Cursor
 from beat_bridge.shipping.letters import DeadLetters, Letter
 from beat_bridge.shipping.reader import Batch, Reader
-from beat_bridge.shipping.records import Record
+from beat_bridge.shipping.records import Record, Run
 from beat_bridge.shipping.segments import Segment, Writer
 
 DEFAULT_BUDGET_BYTES = 1 << 30
@@ -358,9 +358,9 @@ def _lock(path: Path) -> int:
 
 
 def _read(segment: Segment) -> Iterator[Record]:
-    for _, item in segment.read(0, None):
-        if isinstance(item, Record):
-            yield item
+    for item in segment.read(0, None):
+        if isinstance(item, Run):
+            yield from item.records
 
 
 def _end(found: Sequence[Segment]) -> int:

@@ -8,6 +8,9 @@ import msgspec
 
 from beat_bridge.shipping.letters import Refusal
 
+Lines = bytes | memoryview
+"""A document as its two lines of a `_bulk` request."""
+
 
 class Trouble(StrEnum):
     """Why documents wait although a target is there: none of this is the documents' fault."""
@@ -60,8 +63,8 @@ Outcome = Answered | NotNow | TooLarge | Malformed
 class Target(Protocol):
     """Somewhere documents go. `BulkTarget` is the one for Elasticsearch."""
 
-    def send(self, lines: Sequence[bytes]) -> Outcome:
-        """Send documents, each as its two lines of a `_bulk` request; return in bounded time, raise nothing."""
+    def send(self, lines: Sequence[Lines]) -> Outcome:
+        """Send documents in one request; return in bounded time, raise nothing."""
         ...
 
     def understands(self) -> bool:

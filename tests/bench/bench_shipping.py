@@ -114,7 +114,7 @@ def _rates(cluster: Cluster) -> list[Figure]:
     ]
 
 
-def _alone(work: Callable[[ElasticsearchOptions, str], tuple[float, float]], *arguments: Any) -> tuple[float, float]:
+def _alone(work: Callable[..., tuple[float, float]], *arguments: Any) -> tuple[float, float]:
     """Run some work in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result(600)

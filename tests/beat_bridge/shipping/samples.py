@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from beat_bridge.model.documents import SerialisedDocument
 from beat_bridge.shipping import Refusal
-from beat_bridge.shipping.target import Answered, Outcome
+from beat_bridge.shipping.target import Answered, Lines, Outcome
 
 STREAM = "logs-doorwatch.finding-default"
 
@@ -17,9 +17,9 @@ def document(name: object, size: int = 0) -> SerialisedDocument:
     return SerialisedDocument(data_stream=STREAM, id=str(name), source=json.dumps(source).encode())
 
 
-def identity(lines: bytes) -> str:
+def identity(lines: Lines) -> str:
     """The id in a document's action line."""
-    return str(json.loads(lines.partition(b"\n")[0])["create"]["_id"])
+    return str(json.loads(bytes(lines).partition(b"\n")[0])["create"]["_id"])
 
 
 class Store:
@@ -29,7 +29,7 @@ class Store:
         self.taken: dict[str, int] = {}
         self._mutex = threading.Lock()
 
-    def take(self, lines: Sequence[bytes]) -> Outcome:
+    def take(self, lines: Sequence[Lines]) -> Outcome:
         """Keep documents."""
         with self._mutex:
             return Answered(tuple(self._create(identity(entry)) for entry in lines))
@@ -40,7 +40,7 @@ class Store:
         self.taken[name] = 1
         return None
 
-    def send(self, lines: Sequence[bytes]) -> Outcome:
+    def send(self, lines: Sequence[Lines]) -> Outcome:
         """`Target.send`."""
         return self.take(lines)
 
