@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 from typing import Any, Final, Never
 
 import lark
@@ -12,16 +11,14 @@ from lark.visitors import Transformer_NonRecursive
 
 from detection_rules.language import eql_ast as ast
 from detection_rules.language.eql_functions import FUNCTIONS, network
-from detection_rules.language.errors import QueryError, place, refuse
+from detection_rules.language.errors import QueryError, refuse
+from detection_rules.language.parsing import MAX_DEPTH, Refused, fail, parse_with
 from detection_rules.language.regular_expressions import RegularExpressionError, compile_expression
 
-MAX_CHARACTERS: Final = 100_000
-MAX_DEPTH: Final = 60
-"""Parentheses and calls within one another; Elastic's own rules stay below 10."""
 _LARGEST_LONG: Final = 2**63 - 1
 _SKIPPED: Final = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*+")
 _REFUSED_QUERIES: Final = re.compile(r"(sequence|sample|join)\b(?!\s*where\b)")
-_REFUSED: Final = (
+_REFUSED: Final[tuple[Refused, ...]] = (
     (re.compile(r"\|"), "a pipe (`| head`, `| tail`)"),
     (re.compile(r"\["), "an array subscript or subquery in `[ ]`"),
     (re.compile(r"of\b"), "a process relationship (`child of`, `descendant of`, `event of`)"),
@@ -41,42 +38,14 @@ def parse(text: str) -> ast.EventQuery:
     Raises:
         QueryError: It is malformed, or uses something this evaluator does not do; the line names it and its place.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise QueryError(f"a query of more than {MAX_CHARACTERS} characters", 1, 1)
     begin = _SKIPPED.match(text)
     refused = _REFUSED_QUERIES.match(text, begin.end() if begin else 0)
     if refused:
         refuse(f"a `{refused[1]}` query", text, refused.start())
-    try:
-        query: Any = _Builder().transform(_parser().parse(text))
-    except lark.exceptions.UnexpectedInput as error:
-        raise _translated(error, text) from None
-    except lark.exceptions.VisitError as error:
-        raise error.orig_exc from None
+    query: ast.EventQuery = parse_with("eql.lark", _Builder(), text, _REFUSED)
     if any(depth > MAX_DEPTH for _, depth in ast.walk(query.condition)):
         raise QueryError(f"nested more than {MAX_DEPTH} deep", 1, 1)
-    return query  # type: ignore[no-any-return] # the transformer's `start` makes it
-
-
-@cache
-def _parser() -> lark.Lark:
-    grammar = files("detection_rules.language").joinpath("eql.lark").read_text("utf-8")
-    return lark.Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
-
-
-def _translated(error: lark.exceptions.UnexpectedInput, text: str) -> QueryError:
-    position = error.pos_in_stream
-    if isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END":
-        return QueryError("the query ends too early", *place(text, len(text.rstrip())))
-    for pattern, construct in _REFUSED:
-        if pattern.match(text, position):
-            return QueryError(f"{construct} is not supported", *place(text, position))
-    word = re.compile(r'"[^"\n]{0,30}"?|[\w.]{1,40}|\S').match(text, position)
-    return QueryError(f"`{word[0] if word else ''}` does not fit here", *place(text, position))
-
-
-def _fail(meta: Meta, problem: str) -> Never:
-    raise QueryError(problem, meta.line, meta.column)
+    return query
 
 
 def kind_of(node: ast.Expression) -> str:  # noqa: PLR0911 - one return for each kind of node
@@ -155,7 +124,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         value, matcher, *patterns = parts[0], ast.Matcher(str(parts[1])), *parts[2:]
         self._value(meta, value)
         if kind_of(value) not in ("string", "any"):
-            _fail(meta, f"`{matcher}` compares strings; its left side is a {kind_of(value)}")
+            fail(meta, f"`{matcher}` compares strings; its left side is a {kind_of(value)}")
         texts = []
         for pattern in patterns:
             if not (isinstance(pattern, ast.Literal) and isinstance(pattern.value, str)):
@@ -170,7 +139,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         for side in (left, right):
             self._numeric(meta, side, operator)
         if operator in (ast.Operator.DIVIDE, ast.Operator.MODULO) and right == ast.Literal(0):
-            _fail(meta, "division by zero")
+            fail(meta, "division by zero")
         self._one_field(meta, left, right)
         return ast.Arithmetic(left, operator, right)
 
@@ -197,12 +166,12 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         if not signature.least <= len(arguments) <= signature.most:
             least, most = signature.least, signature.most
             wanted = str(least) if least == most else f"at least {least}" if most > 9 else f"{least} to {most}"
-            _fail(meta, f"`{signature.name}` takes {wanted} arguments, not {len(arguments)}")
+            fail(meta, f"`{signature.name}` takes {wanted} arguments, not {len(arguments)}")
         for index, argument in enumerate(arguments):
             self._value(meta, argument)
             wanted = signature.parameters[min(index, len(signature.parameters) - 1)]
             if "any" not in (wanted, kind_of(argument)) and kind_of(argument) not in (wanted, "null"):
-                _fail(meta, f"argument {index + 1} of `{signature.name}` is a {kind_of(argument)}, not a {wanted}")
+                fail(meta, f"argument {index + 1} of `{signature.name}` is a {kind_of(argument)}, not a {wanted}")
             if signature.name == "cidrMatch" and index and isinstance(argument, ast.Literal):
                 _checked(meta, partial(network, str(argument.value)))
         self._one_field(meta, *arguments)
@@ -211,10 +180,10 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
     def number(self, meta: Meta, parts: list[lark.Token]) -> ast.Literal:
         text = str(parts[0])
         if len(text) > 400:
-            _fail(meta, "a number of more than 400 digits")
+            fail(meta, "a number of more than 400 digits")
         value = int(text) if text.isdigit() else float(text)
         if value in (float("inf"), float("-inf")) or (isinstance(value, int) and value > _LARGEST_LONG):
-            _fail(meta, f"the number {text[:40]} is too large")
+            fail(meta, f"the number {text[:40]} is too large")
         return ast.Literal(value)
 
     def string(self, meta: Meta, parts: list[lark.Token]) -> ast.Literal:
@@ -238,7 +207,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         segments = re.findall(r"`(?:[^`]|``)+`|[^.`]+", written.removeprefix("?"))
         path = ".".join(part[1:-1].replace("``", "`") if part.startswith("`") else part for part in segments)
         if not all(path.split(".")):
-            _fail(meta, f"the field name {written} has an empty part")
+            fail(meta, f"the field name {written} has an empty part")
         return ast.Field(path, optional)
 
     def _membership(self, meta: Meta, parts: list[Any], *, negated: bool) -> ast.Membership:
@@ -248,10 +217,10 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
             if not isinstance(choice, ast.Literal) or choice.value is None:
                 refuse_at(meta, f"anything but constants in the list of `{token}`")
             if "any" not in (kind_of(value), kind_of(choice)) and kind_of(value) != kind_of(choice):
-                _fail(meta, f"compares a {kind_of(value)} with a {kind_of(choice)}")
+                fail(meta, f"compares a {kind_of(value)} with a {kind_of(choice)}")
         insensitive = str(token).endswith("~")
         if insensitive and any(not isinstance(choice.value, str) for choice in choices):
-            _fail(meta, "`in~` compares strings")
+            fail(meta, "`in~` compares strings")
         return ast.Membership(value, tuple(choices), insensitive, negated)
 
     def _comparable(self, meta: Meta, left: Any, comparator: ast.Comparator, right: Any) -> None:
@@ -265,11 +234,11 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
                 refuse_at(meta, "date mathematics (`now-5m`)")
         kinds = {kind_of(left), kind_of(right)} - {"any", "null"}
         if len(kinds) > 1:
-            _fail(meta, f"compares a {kind_of(left)} with a {kind_of(right)}")
+            fail(meta, f"compares a {kind_of(left)} with a {kind_of(right)}")
 
     def _logical(self, meta: Meta, node: ast.Expression) -> None:
         if kind_of(node) not in ("boolean", "any"):
-            _fail(meta, f"a {kind_of(node)} stands where a condition is wanted")
+            fail(meta, f"a {kind_of(node)} stands where a condition is wanted")
 
     def _value(self, meta: Meta, node: ast.Expression) -> None:
         if is_condition(node):
@@ -279,14 +248,14 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
     def _numeric(self, meta: Meta, node: ast.Expression, operator: ast.Operator) -> None:
         self._value(meta, node)
         if kind_of(node) not in ("number", "any", "null"):
-            _fail(meta, f"`{operator}` computes with numbers, not with a {kind_of(node)}")
+            fail(meta, f"`{operator}` computes with numbers, not with a {kind_of(node)}")
 
     def _one_field(self, meta: Meta, *nodes: ast.Expression) -> None:
         fields = set()
         for node in nodes:
             for part, depth in ast.walk(node):
                 if depth > MAX_DEPTH:  # here too, so that the walks of a hostile query stay short
-                    _fail(meta, f"nested more than {MAX_DEPTH} deep")
+                    fail(meta, f"nested more than {MAX_DEPTH} deep")
                 if isinstance(part, ast.Field):
                     fields.add(part.path)
         if len(fields) > 1:
@@ -295,14 +264,14 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
 
 def refuse_at(meta: Meta, construct: str) -> Never:
     """Refuse a construct by name, at its place."""
-    _fail(meta, f"{construct} is not supported")
+    fail(meta, f"{construct} is not supported")
 
 
 def _checked(meta: Meta, build: Callable[[], object]) -> None:
     try:
         build()
     except (RegularExpressionError, ValueError) as error:
-        _fail(meta, str(error))
+        fail(meta, str(error))
 
 
 def _flat(operands: list[Any], kind: type[ast.And] | type[ast.Or]) -> list[ast.Expression]:
@@ -324,10 +293,10 @@ def _unquoted(meta: Meta, token: lark.Token) -> str:
     def replaced(escape: re.Match[str]) -> str:
         if escape[1]:
             if int(escape[1], 16) > 0x10FFFF:
-                _fail(meta, f"{escape[0]} is no character")
+                fail(meta, f"{escape[0]} is no character")
             return chr(int(escape[1], 16))
         if escape[2] not in _ESCAPED:
-            _fail(meta, f'the escape {escape[0]} is unknown; for a backslash write \\\\, or use """raw strings"""')
+            fail(meta, f'the escape {escape[0]} is unknown; for a backslash write \\\\, or use """raw strings"""')
         return _ESCAPED[escape[2]]
 
     return _ESCAPE.sub(replaced, str(token)[1:-1])

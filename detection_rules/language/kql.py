@@ -1,8 +1,6 @@
 """Reading KQL, the language of Kibana's search bar and of Elastic's `kuery` rules."""
 
 import re
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final, Never
 
 import lark
@@ -11,12 +9,12 @@ from lark.visitors import Transformer_NonRecursive
 
 from detection_rules.language import kql_ast as ast
 from detection_rules.language.errors import QueryError, place
+from detection_rules.language.parsing import MAX_DEPTH, Refused, fail, parse_with
 
-MAX_CHARACTERS: Final = 100_000
-MAX_DEPTH: Final = 60
 _STAR: Final = "\0"
 """Stands for an unescaped `*` while escapes are taken out; a NUL in a query is refused."""
 _ESCAPE: Final = re.compile(r"\\(?:([trn])|u([0-9a-fA-F]{4})|(and|or|not)|(.))", re.IGNORECASE | re.DOTALL)
+_REFUSED: Final[tuple[Refused, ...]] = ((re.compile(r"\\"), "this escape"),)
 _WHITE: Final = {"t": "\t", "r": "\r", "n": "\n"}
 
 
@@ -26,39 +24,12 @@ def parse(text: str) -> ast.Query:
     Raises:
         QueryError: It is malformed, or uses something this evaluator does not do; the line names it and its place.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise QueryError(f"a query of more than {MAX_CHARACTERS} characters", 1, 1)
     if _STAR in text:
         raise QueryError("a NUL character does not fit here", *place(text, text.index(_STAR)))
-    try:
-        query: Any = _Builder().transform(_parser().parse(text))
-    except lark.exceptions.UnexpectedInput as error:
-        raise _translated(error, text) from None
-    except lark.exceptions.VisitError as error:
-        raise error.orig_exc from None
+    query: ast.Query = parse_with("kql.lark", _Builder(), text, _REFUSED)
     if any(depth > MAX_DEPTH for _, depth in ast.walk(query)):
         raise QueryError(f"nested more than {MAX_DEPTH} deep", 1, 1)
-    return query  # type: ignore[no-any-return] # the transformer's `start` makes it
-
-
-@cache
-def _parser() -> lark.Lark:
-    grammar = files("detection_rules.language").joinpath("kql.lark").read_text("utf-8")
-    return lark.Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
-
-
-def _translated(error: lark.exceptions.UnexpectedInput, text: str) -> QueryError:
-    position = error.pos_in_stream
-    if isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END":
-        return QueryError("the query ends too early", *place(text, len(text.rstrip())))
-    if text.startswith("\\", position):
-        return QueryError(f"the escape {text[position : position + 2]} is unknown", *place(text, position))
-    word = re.compile(r'"[^"\n]{0,30}"?|[^\s():<>{}"]{1,40}|\S').match(text, position)
-    return QueryError(f"`{word[0] if word else ''}` does not fit here", *place(text, position))
-
-
-def _fail(meta: Meta, problem: str) -> Never:
-    raise QueryError(problem, meta.line, meta.column)
+    return query
 
 
 class _Words(tuple[str, ...]):
@@ -103,25 +74,25 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         if field is None:
             if parts[1] == _Words(("", "")):
                 return ast.MatchAll()
-            _fail(meta, "a value in all fields (`*: value`) is not supported: name the field")
+            fail(meta, "a value in all fields (`*: value`) is not supported: name the field")
         return _given(meta, field, parts[1])
 
     def range(self, meta: Meta, parts: list[Any]) -> ast.Range:
         field, bound = _field(meta, parts[0]), parts[2]
         if field is None or (isinstance(bound, _Words) and len(bound) > 1):
-            _fail(meta, "a wildcard in a range is not supported")
+            fail(meta, "a wildcard in a range is not supported")
         text = bound.text if isinstance(bound, ast.Value) else bound[0]
         if text.startswith("now"):
-            _fail(meta, "date mathematics (`now-5m`) is not supported")
+            fail(meta, "date mathematics (`now-5m`) is not supported")
         return ast.Range(field, str(parts[1]), text)
 
     def nested(self, meta: Meta, _parts: list[Any]) -> Never:
-        _fail(meta, "a query on nested objects (`field: { ... }`) is not supported")
+        fail(meta, "a query on nested objects (`field: { ... }`) is not supported")
 
     def bare(self, meta: Meta, parts: list[Any]) -> ast.MatchAll:
-        if parts[0] == _Words(("", "")):
-            return ast.MatchAll()
-        _fail(meta, "a value without a field is not supported: write `field: value`")
+        if parts[0] != _Words(("", "")):
+            fail(meta, "a value without a field is not supported: write `field: value`")
+        return ast.MatchAll()
 
 
 def _field(meta: Meta, name: ast.Value | _Words) -> str | None:
@@ -133,9 +104,9 @@ def _field(meta: Meta, name: ast.Value | _Words) -> str | None:
     elif name == _Words(("", "")):
         return None
     else:
-        _fail(meta, "a wildcard in a field's name is not supported")
+        fail(meta, "a wildcard in a field's name is not supported")
     if not all(written.split(".")):
-        _fail(meta, f"the field name `{written}` has an empty part")
+        fail(meta, f"the field name `{written}` has an empty part")
     return written
 
 
@@ -164,7 +135,7 @@ def _asked(meta: Meta, field: str, value: ast.Value | _Words) -> ast.Equals | as
         return ast.Equals(field, value)
     if len(value) == 1:
         if value[0] == "null":
-            _fail(meta, "the value null is not supported: write `not field: *`")
+            fail(meta, "the value null is not supported: write `not field: *`")
         return ast.Equals(field, ast.Value(value[0]))
     pieces = (value[0], *(piece for piece in value[1:-1] if piece), value[-1])  # `a**b` says no more than `a*b`
     return ast.Exists(field) if pieces == ("", "") else ast.Equals(field, ast.Pattern(pieces))
