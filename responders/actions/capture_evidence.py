@@ -22,7 +22,7 @@ from beat_bridge.model.base import Reason
 from beat_bridge.model.inventory import Inventory
 from responders.actions import capture_worker
 from responders.incidents import Incident
-from responders.outcomes import ActionFailedError, Outcome, RefusedError
+from responders.outcomes import ActionFailedError, GoneError, Outcome
 from responders.playbooks.model import CaptureEvidence
 from responders.targets import OpenedProcess
 
@@ -49,7 +49,7 @@ def capture_evidence(
         inventory: A look at this host, for the sockets and their filters.
 
     Raises:
-        RefusedError: The process ended before anything could be kept.
+        GoneError: The process ended before anything could be kept.
         ActionFailedError: Nothing could be kept.
     """
     try:
@@ -66,9 +66,11 @@ def capture_evidence(
     except OSError as error:
         raise ActionFailedError(f"evidence cannot be kept in {directory}: {error.strerror}") from error
     files, gaps = manifest["files"], manifest["unavailable"]
-    of_process = {"alerts.json", "inventory.json"}
-    if process is not None and not any(file["name"] not in of_process for file in files):
-        raise RefusedError(f"process {process.pid} ended before anything of it could be kept")
+    besides = {"alerts.json", "inventory.json"}
+    if process is not None and not any(file["name"] not in besides for file in files):
+        if process.ended(0):
+            raise GoneError(f"process {process.pid} ended before anything of it could be kept")
+        raise ActionFailedError(f"nothing of process {process.pid} could be kept: {target}/manifest.json says why")
     missing = f"; {len(gaps)} could not be had, the manifest says why" if gaps else ""
     return Outcome(
         explanation=f"{len(files)} files kept in {target}{missing}",

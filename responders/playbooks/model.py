@@ -31,6 +31,8 @@ class Peer(Value, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """A network that is none, or is all of them, is a mistake."""
+        if "%" in self.network:
+            raise ValueError(f"{self.network} names a zone, which may hold any text: give the address alone")
         network = ipaddress.ip_network(self.network)  # its ValueError says what is wrong
         if network.prefixlen == 0:
             raise ValueError(f"{self.network} is every address: nothing would be isolated")

@@ -41,7 +41,7 @@ def parse(body: bytes) -> ParsedBody:
     notes: list[str] = []
     values = _decode(text)
     if values is None:
-        unquoted = _QUOTED_LIST_END.sub("", _QUOTED_LIST.sub("", text))
+        unquoted = _without_quotes_around_list(text)
         values = _decode(unquoted) if unquoted != text else None
         if values is not None:
             notes.append("the alerts stood unescaped between quotes; they were read as if they had not")
@@ -65,6 +65,15 @@ def parse(body: bytes) -> ParsedBody:
         )
     alerts = {alert.uuid: alert for alert in (from_document(document, rule) for document in documents)}
     return ParsedBody(alerts=tuple(alerts.values()), notes=tuple(dict.fromkeys(notes)))
+
+
+def _without_quotes_around_list(text: str) -> str:
+    """The text without the quotes that a template put around a list whose own quotes it did not escape."""
+    begins = _QUOTED_LIST.search(text)
+    ends = list(_QUOTED_LIST_END.finditer(text))
+    if begins is None or not ends or ends[-1].start() < begins.end():
+        return text
+    return text[: begins.start()] + text[begins.end() : ends[-1].start()] + text[ends[-1].end() :]
 
 
 def _decode(text: str) -> list[Any] | None:
