@@ -13,7 +13,7 @@ from typing import Any
 from beat_bridge.ecs.fields import ECS_VERSION
 from beat_bridge.ecs.shape import Body, epoch, moment
 from beat_bridge.model.base import Unavailable
-from beat_bridge.model.filters import FilterJudgement, Magic, Program, SocketFilter, program_sha256
+from beat_bridge.model.filters import FilterJudgement, Program, SocketFilter, program_sha256
 from beat_bridge.model.host import Host
 from beat_bridge.model.kernel import Hook
 from beat_bridge.model.pid_files import PidFile
@@ -161,7 +161,7 @@ def judgement_part(judgement: FilterJudgement) -> Body:
             "filter": {
                 "summary": judgement.summary,
                 "verdict": judgement.verdict.value,
-                "magic": [magic_text(magic) for magic in judgement.magic],
+                "magic": [magic.text for magic in judgement.magic],
                 "family": judgement.family,
                 "protocols": list(judgement.protocols),
                 "paths": list(judgement.paths),
@@ -170,17 +170,6 @@ def judgement_part(judgement: FilterJudgement) -> Body:
             }
         }
     }
-
-
-def magic_text(magic: Magic) -> str:
-    """One demanded value in the notation of pcap filters: `udp[8:2] = 0x7255`, `tcp payload[0:2] & 0xff00 = 0x5200`."""
-    place = {"header": magic.protocol, "payload": f"{magic.protocol} payload", "packet": "packet"}.get(
-        magic.base, f"{magic.protocol} {magic.base}"
-    )
-    mask = "" if magic.mask is None else f" & {magic.mask:#x}"
-    # a filter loads at most four bytes at once; compares of several loads may have been put together
-    digits = 2 * min(max(magic.width, 1), 8)
-    return f"{place}[{magic.offset}:{magic.width}]{mask} = {magic.value:#0{digits + 2}x}"
 
 
 def pid_file_part(file: PidFile) -> Body:

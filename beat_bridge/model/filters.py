@@ -66,6 +66,14 @@ class Magic(Value, frozen=True, kw_only=True):
     base: str = "header"
     """What `offset` counts from: `header` or `payload` (of `protocol`), or `packet` (its first byte)."""
 
+    @property
+    def text(self) -> str:
+        """In the manner of pcap filters: `udp[8:2] = 0x7255`, `tcp.payload[0:2] & 0xff00 = 0x5200`."""
+        place = f"{self.protocol}{'.payload' if self.base == 'payload' else ''}[{self.offset}:{self.width}]"
+        mask = "" if self.mask is None else f" & {self.mask:#x}"
+        digits = 2 * min(max(self.width, 1), 8)
+        return f"{place}{mask} = {self.value:#0{digits + 2}x}"
+
 
 class FilterJudgement(Value, frozen=True, kw_only=True):
     """What a program demands of a packet before it lets it through, and what that makes of it."""

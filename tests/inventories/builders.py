@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from beat_bridge.model.base import Viewpoint
+from beat_bridge.model.base import Unavailable, Viewpoint
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.filters import FilterKind, Program, SocketFilter
 from beat_bridge.model.host import Host
@@ -37,7 +37,7 @@ def executable(path: str, **changes: Any) -> Executable:
     return Executable(**{"path": path, "filesystem": "ext4", "device": 2049, "inode": 1234, **changes})
 
 
-def process(pid: int, path: str, args: tuple[str, ...] | None = None, **changes: Any) -> Process:
+def process(pid: int, path: str, args: tuple[str, ...] | Unavailable | None = None, **changes: Any) -> Process:
     """A daemon that says what it is; `changes` replace fields, those of the executable among them."""
     of_file = {name: changes.pop(name) for name in Executable.__struct_fields__ if name in changes}
     fields: dict[str, Any] = {

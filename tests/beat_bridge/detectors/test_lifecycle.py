@@ -103,7 +103,8 @@ def test_a_complete_look_that_shows_nothing_closes() -> None:
 
 def test_a_finding_that_returns_continues_its_count() -> None:
     """Open, gone, open: 0, 1, 2, and every event has an id of its own."""
-    ledger, ids = Ledger(), []
+    ledger = Ledger()
+    ids: list[tuple[int, str]] = []
     for shown in ([finding()], [], [finding()], []):
         ledger, events = advance(ledger, shown, inventory())
         ids.extend((event.sequence, event.id) for event in events)
@@ -246,7 +247,8 @@ def test_the_strongest_open_first_where_room_is_short(monkeypatch: pytest.Monkey
 def test_forgotten_findings_never_repeat_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where closed findings had to be forgotten, those that return count on from above the forgotten ones."""
     monkeypatch.setattr(lifecycle, "MOST_CLOSED", 1)
-    ledger, ids = Ledger(), []
+    ledger = Ledger()
+    ids: list[str] = []
     for shown in ([1, 2, 3], [], [1, 2, 3], [], [1, 2, 3]):
         ledger, events = advance(ledger, [finding(n) for n in shown], inventory())
         ids.extend(event.id for event in events)
