@@ -117,7 +117,7 @@ def become(user_id: int) -> None:
 
 
 def unshare(what: int) -> None:
-    """unshare(2)."""
+    """Leave shared namespaces or tables, as CLONE_* says."""
     if _libc.unshare(what):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -11,21 +11,20 @@ from pathlib import Path
 from beat_bridge.sensors.host import proc
 
 MAX_DESCRIPTORS = 4_000_000
-_NAMES = tuple(str(number) for number in range(1024))
-_GAP = 2
-"""Missing numbers in a descriptor table after which it is listed: a miss costs twice what a hit costs."""
 _FD_BITS = 32
+_STDIO = {"0", "1", "2"}
+_NOTED = {"/run/", "net:["}
 
 
 @dataclass(slots=True)
 class Descriptors:
     """What one walk saw."""
 
-    _first: dict[int, int] = field(default_factory=dict)
+    first: dict[int, int] = field(default_factory=dict)
     """Socket inode to its first holder, packed: tens of thousands of tuples would keep the garbage collector busy."""
-    _further: dict[int, list[int]] = field(default_factory=dict)
-    stdio: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    """Pid to where its descriptors 0, 1 and 2 lead, those that are open."""
+    further: dict[int, list[int]] = field(default_factory=dict)
+    stdio: dict[int, dict[int, str]] = field(default_factory=dict)
+    """Pid to where its descriptors 0, 1 and 2 lead, where they are open and no sockets."""
     run_files: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """Path under /run to its holders."""
     namespaces: dict[int, str] = field(default_factory=dict)
@@ -42,13 +41,13 @@ class Descriptors:
     @property
     def sockets(self) -> KeysView[int]:
         """Inodes of the sockets that somebody holds."""
-        return self._first.keys()
+        return self.first.keys()
 
     def holders(self, inode: int) -> list[tuple[int, int]]:
         """Who holds a socket: (pid, descriptor), in the order of the walk."""
-        if inode not in self._first:
+        if inode not in self.first:
             return []
-        packed = [self._first[inode], *self._further.get(inode, ())]
+        packed = [self.first[inode], *self.further.get(inode, ())]
         return [(each >> _FD_BITS, each & ((1 << _FD_BITS) - 1)) for each in packed]
 
     def adopt(self, inode: int, other: "Descriptors") -> None:
@@ -61,21 +60,17 @@ class Descriptors:
     def add_socket(self, inode: int, pid: int, number: int) -> None:
         """One more holder of a socket."""
         holder = pid << _FD_BITS | number
-        if self._first.setdefault(inode, holder) != holder:
-            self._further.setdefault(inode, []).append(holder)
+        if self.first.setdefault(inode, holder) != holder:
+            self.further.setdefault(inode, []).append(holder)
 
-    def add(self, pid: int, links: Iterable[tuple[int, str]]) -> None:
-        """Take in where descriptors of a process lead."""
-        for number, target in links:
-            if target[:8] == "socket:[":
-                self.add_socket(int(target[8:-1]), pid, number)
-            elif target[:5] == "/run/":
-                self.run_files.setdefault(target, []).append((pid, number))
-            elif target[:5] == "net:[":
-                self.namespaces.setdefault(int(target[5:-1]), f"/proc/{pid}/fd/{number}")
-            if number < 3:
-                self.stdio[pid] = (*self.stdio.get(pid, ()), target)
-            self.examined += 1
+    def add_other(self, pid: int, number: int, target: str) -> None:
+        """A descriptor that leads to something else than a socket."""
+        if target[:5] == "/run/":
+            self.run_files.setdefault(target, []).append((pid, number))
+        elif target[:5] == "net:[":
+            self.namespaces.setdefault(int(target[5:-1]), f"/proc/{pid}/fd/{number}")
+        if number < 3:
+            self.stdio.setdefault(pid, {})[number] = target
 
 
 def walk(pids: Iterable[int]) -> Descriptors:
@@ -117,40 +112,24 @@ def walk_threads(pids: Sequence[int], limit: int = 65536) -> Descriptors:
 
 
 def _walk_one(pid: int, path: str, found: Descriptors) -> None:
+    """Read one descriptor table: the innermost loop of a look, taken once for every descriptor on the host."""
+    first, further, readlink = found.first, found.further, os.readlink
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        found.add(pid, _links(directory))
+        for name in os.listdir(directory):  # noqa: PTH208 - a descriptor, not a path
+            try:
+                target = readlink(name, dir_fd=directory)
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            found.examined += 1
+            if target[:8] == "socket:[":
+                inode, holder = int(target[8:-1]), pid << _FD_BITS | int(name)
+                if first.setdefault(inode, holder) != holder:
+                    further.setdefault(inode, []).append(holder)
+            elif name in _STDIO or target[:5] in _NOTED:
+                found.add_other(pid, int(name), target)
     finally:
         os.close(directory)
-
-
-def _links(directory: int) -> Iterator[tuple[int, str]]:
-    """Where the descriptors of a table lead, ascending.
-
-    Numbers are tried from 0 until as many are found as the directory's size says there are (told since Linux 6.2,
-    f1f1f2569901); a table is mostly dense, and listing it costs half as much as reading it. After a few misses, and
-    for a size that cannot be, the rest is listed.
-    """
-    expected = os.fstat(directory).st_size
-    found = missing = tried = 0
-    for number, name in enumerate(_NAMES if expected else ()):
-        tried = number + 1
-        try:
-            target = os.readlink(name, dir_fd=directory)
-        except FileNotFoundError:
-            missing += 1
-            if missing > _GAP:
-                break
-            continue
-        yield number, target
-        found += 1
-        if found == expected:
-            return
-    for number in sorted(listed for listed in map(int, os.listdir(directory)) if listed >= tried):
-        try:
-            yield number, os.readlink(str(number), dir_fd=directory)
-        except FileNotFoundError:
-            continue  # closed meanwhile
 
 
 def _may_hold_descriptors(pid: int) -> bool:

@@ -101,6 +101,7 @@ class _Reader:
 
     def __init__(self, descriptors: Descriptors, namespaces: Namespaces, boot_time: int) -> None:
         self._descriptors = descriptors
+        self._refused = frozenset(descriptors.refused)
         self._namespaces = namespaces
         self._boot_time = boot_time
         self._ticks = os.sysconf("SC_CLK_TCK")
@@ -183,11 +184,9 @@ class _Reader:
     def _stdio_null(self, status: proc.Stat) -> bool | Unavailable:
         if status.kernel_thread:
             return False
-        if status.pid in self._descriptors.stdio:
-            return self._descriptors.stdio[status.pid] == ("/dev/null",) * 3
-        if status.pid in self._descriptors.refused:
+        if status.pid in self._refused:
             return Unavailable(reason=Reason.REFUSED, detail="its descriptors may not be read")
-        return False
+        return self._descriptors.stdio.get(status.pid) == dict.fromkeys(range(3), "/dev/null")
 
     def _executable(self, pid: int) -> Executable | Unavailable:
         link = f"/proc/{pid}/exe"

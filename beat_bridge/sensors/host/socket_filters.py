@@ -20,6 +20,8 @@ from beat_bridge.sensors.host.syscalls import SocketOptions, pidfd_getfd
 _SIOCGSKNS = 0x894C  # linux/sockios.h: a descriptor of the network namespace a socket belongs to
 _PIDFD_THREAD = os.O_EXCL  # Linux 6.9
 _HOLDERS_TRIED = 4
+_NEVER_PACKET_OR_RAW = {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}
+_INTERNET = {socket.AF_INET, socket.AF_INET6}
 _GONE = {errno.ESRCH, errno.EBADF, errno.ENOENT, errno.ENOTSOCK, errno.EINVAL}
 
 
@@ -133,9 +135,11 @@ def _ask_holder(question: _Question) -> _Result:
 def _ask(taken: int, inode: int, options: SocketOptions) -> Asked | None:
     """What matters of a socket; None for an ordinary one without a filter."""
     length = options.filter_length(taken)
+    kind = options.type(taken)
+    if not length and kind in _NEVER_PACKET_OR_RAW:
+        return None
     family = options.domain(taken)
-    kind = options.type(taken) if length or family in {socket.AF_INET, socket.AF_INET6, socket.AF_PACKET} else 0
-    if not length and family != socket.AF_PACKET and kind != socket.SOCK_RAW:
+    if not length and family != socket.AF_PACKET and (kind != socket.SOCK_RAW or family not in _INTERNET):
         return None
     if os.fstat(taken).st_ino != inode:
         raise OSError(errno.EBADF, "another file has taken its number")

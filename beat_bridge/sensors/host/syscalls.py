@@ -52,21 +52,27 @@ class SocketOptions:
         self._program = ctypes.create_string_buffer(8 * _BPF_MAXINSNS)
         self._number = ctypes.c_uint32()
         self._length = ctypes.c_uint32()
+        self._no_room = ctypes.c_uint32(0)
+        self._four = ctypes.c_uint32(4)
         self._program_at = ctypes.addressof(self._program)
         self._number_at = ctypes.addressof(self._number)
         self._length_at = ctypes.addressof(self._length)
+        self._no_room_at = ctypes.addressof(self._no_room)
+        self._four_at = ctypes.addressof(self._four)
 
     def filter_length(self, descriptor: int) -> int:
         """Instructions of the classic filter on a socket (0: no filter), or -1 where an eBPF program is attached.
 
         sk_get_filter (net/core/filter.c) answers EACCES for a program that did not begin as a classic one.
         """
-        self._length.value = 0
-        if _getsockopt(descriptor, _SOL_SOCKET, _SO_GET_FILTER, None, self._length_at) < 0:
+        if _getsockopt(descriptor, _SOL_SOCKET, _SO_GET_FILTER, None, self._no_room_at) < 0:
             if ctypes.get_errno() == errno.EACCES:
                 return -1
             raise _failure("SO_GET_FILTER")
-        return self._length.value
+        length = self._no_room.value
+        if length:
+            self._no_room.value = 0
+        return length
 
     def filter(self, descriptor: int) -> SocketFilter:
         """The filter on a socket."""
@@ -93,8 +99,7 @@ class SocketOptions:
         return self._integer(descriptor, _SO_PROTOCOL)
 
     def _integer(self, descriptor: int, option: int) -> int:
-        self._length.value = 4
-        if _getsockopt(descriptor, _SOL_SOCKET, option, self._number_at, self._length_at) < 0:
+        if _getsockopt(descriptor, _SOL_SOCKET, option, self._number_at, self._four_at) < 0:
             raise _failure("getsockopt")
         return self._number.value
 

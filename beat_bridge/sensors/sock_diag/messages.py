@@ -7,11 +7,11 @@ machine's byte order, also the EtherType of packet_diag (net/packet/diag.c: `rp-
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 SOCK_DIAG_BY_FAMILY = 20
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
+Instructions = tuple[tuple[int, int, int, int], ...]
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _NLM_F_REQUEST_DUMP = 0x301
@@ -29,36 +29,55 @@ class TornError(ValueError):
     """A message's lengths do not fit the bytes that came."""
 
 
-@dataclass(frozen=True, slots=True)
 class PacketSocket:
     """One AF_PACKET socket as packet_diag tells it."""
 
-    inode: int
-    type: int
-    protocol: int
-    """EtherType, host byte order."""
-    interface_index: int
-    cookie: int
-    program: tuple[tuple[int, int, int, int], ...]
-    """Classic instructions (code, jt, jf, k); empty for no filter, for an eBPF one, and for a reader without
-    CAP_NET_ADMIN: the three look alike here."""
+    __slots__ = ("cookie", "inode", "interface_index", "program", "protocol", "type")
+
+    def __init__(
+        self, inode: int, type: int, protocol: int, interface_index: int, cookie: int, program: Instructions
+    ) -> None:
+        """Take the values.
+
+        Args:
+            inode: As in `socket:[inode]`.
+            type: SOCK_*.
+            protocol: EtherType, host byte order.
+            interface_index: 0 for all interfaces.
+            cookie: 64 bits.
+            program: Classic instructions (code, jt, jf, k); empty for no filter, for an eBPF one, and for a reader
+                without CAP_NET_ADMIN: the three look alike here.
+        """
+        self.inode = inode
+        self.type = type
+        self.protocol = protocol
+        self.interface_index = interface_index
+        self.cookie = cookie
+        self.program = program
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
     """One of the kernel's socket tables: how to ask for it, and where an answer keeps what matters."""
 
-    name: str
-    request: bytes
-    """After the netlink header."""
-    inode_offset: int
-    message_size: int
-    """Bytes before the attributes."""
-    memory_attribute: int
-    """The attribute that holds SK_MEMINFO_*."""
+    __slots__ = ("inode_offset", "memory_attribute", "message_size", "name", "request")
+
+    def __init__(self, name: str, request: bytes, inode_offset: int, message_size: int, memory_attribute: int) -> None:
+        """Describe it.
+
+        Args:
+            name: For coverage.
+            request: What follows the netlink header.
+            inode_offset: From the end of the netlink header.
+            message_size: Bytes before the attributes.
+            memory_attribute: The attribute that holds SK_MEMINFO_*.
+        """
+        self.name = name
+        self.request = request
+        self.inode_offset = inode_offset
+        self.message_size = message_size
+        self.memory_attribute = memory_attribute
 
 
-@dataclass(slots=True)
 class OptionMemory:
     """Sockets by whether they are charged for option memory.
 
@@ -67,8 +86,11 @@ class OptionMemory:
     have (multicast memberships and IP options are charged too).
     """
 
-    clear: set[int] = field(default_factory=set)
-    charged: set[int] = field(default_factory=set)
+    __slots__ = ("charged", "clear")
+
+    def __init__(self) -> None:
+        self.clear: set[int] = set()
+        self.charged: set[int] = set()
 
 
 def _inet(family: int, protocol: int, name: str) -> Table:
@@ -152,7 +174,7 @@ def packet_socket(payload: bytes) -> PacketSocket:
         raise TornError(f"a packet_diag message of {len(payload)} bytes")
     _, kind, number, inode, low, high = _PACKET_MESSAGE.unpack_from(payload)
     interface_index = 0
-    program: tuple[tuple[int, int, int, int], ...] = ()
+    program: Instructions = ()
     for attribute, start, end in attributes(payload, _PACKET_MESSAGE.size):
         if attribute == PACKET_DIAG_INFO and end - start >= _PACKET_INFO.size:
             (interface_index,) = _PACKET_INFO.unpack_from(payload, start)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from beat_bridge.model.base import Reason, Unavailable, Value
-from beat_bridge.sensors.sock_diag.messages import OptionMemory, PacketSocket
+from beat_bridge.sensors.sock_diag.messages import PacketSocket
 from beat_bridge.sensors.sock_diag.survey import Survey
 
 HELPER_SECONDS = 20.0
@@ -28,9 +28,9 @@ class _Answer(Value, frozen=True, kw_only=True):
     errno: int = 0
     packet: tuple[tuple[int, int, int, int, int, tuple[tuple[int, int, int, int], ...]], ...] = ()
     raw: tuple[tuple[int, int], ...] = ()
-    clear: tuple[int, ...] = ()
-    charged: tuple[int, ...] = ()
-    errors: dict[str, int] = {}  # noqa: RUF012 - msgspec copies an empty default for each answer
+    clear: set[int] = set()  # noqa: RUF012 - msgspec copies an empty default for each answer
+    charged: set[int] = set()  # noqa: RUF012
+    errors: dict[str, int] = {}  # noqa: RUF012
 
 
 class Visit:
@@ -50,7 +50,9 @@ class Visit:
         if not namespaces:
             return
         command = [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, *(() if bulk else ("brief",))]
-        request = msgspec.json.encode([[inode, list(paths)] for inode, paths in namespaces.items()])
+        request = b"".join(
+            b"\0".join((str(inode).encode(), *map(os.fsencode, paths))) + b"\0\0" for inode, paths in namespaces.items()
+        )
         self._answers = os.memfd_create("answers")
         try:
             # files, not pipes: neither side ever waits for the other to read.
@@ -106,9 +108,10 @@ def _unavailable(number: int) -> Unavailable:
 
 
 def _survey(answer: _Answer) -> Survey:
-    return Survey(
-        packet=[PacketSocket(*row) for row in answer.packet],
-        raw=dict(answer.raw),
-        memory=OptionMemory(clear=set(answer.clear), charged=set(answer.charged)),
-        errors=answer.errors,
-    )
+    found = Survey()
+    found.packet = [PacketSocket(*row) for row in answer.packet]
+    found.raw = dict(answer.raw)
+    found.memory.clear = answer.clear
+    found.memory.charged = answer.charged
+    found.errors = answer.errors
+    return found

@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from beat_bridge.sensors.sock_diag.messages import (
     BULK_TABLES,
@@ -36,16 +35,18 @@ DUMP_SECONDS = 10.0
 SILENCE_SECONDS = 2.0
 
 
-@dataclass(slots=True)
 class Survey:
     """The sockets of one network namespace."""
 
-    packet: list[PacketSocket] = field(default_factory=list)
-    raw: dict[int, int] = field(default_factory=dict)
-    """Inode of each raw socket to its family, AF_INET or AF_INET6."""
-    memory: OptionMemory = field(default_factory=OptionMemory)
-    errors: dict[str, int] = field(default_factory=dict)
-    """Table name to errno, for tables that could not be read (ENOENT: this kernel has no such interface)."""
+    __slots__ = ("errors", "memory", "packet", "raw")
+
+    def __init__(self) -> None:
+        self.packet: list[PacketSocket] = []
+        self.raw: dict[int, int] = {}
+        """Inode of each raw socket to its family, AF_INET or AF_INET6."""
+        self.memory = OptionMemory()
+        self.errors: dict[str, int] = {}
+        """Table name to errno, for tables that could not be read (ENOENT: this kernel has no such interface)."""
 
 
 def survey(bulk: bool = True) -> Survey:
