@@ -84,7 +84,9 @@ def _decode_decimal(text: str, source: str) -> Program:
 
 
 def _decode_c(text: str, source: str) -> Program:
-    without_comments = re.sub(r"/\*.*?\*/|//[^\n]*", lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL)
+    without_comments = re.sub(
+        r"/\*.*?\*/|//[^\n]*", lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL
+    )
     if without_comments.count("{") == without_comments.count("}") and re.search(r"\{[^{}]*\{", without_comments):
         # an initialiser around the records
         opening, closing = without_comments.index("{"), without_comments.rindex("}")

@@ -14,6 +14,7 @@ always gets the same answer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isqrt
 
 from beat_bridge.cbpf import domains, opcodes
 from beat_bridge.cbpf.domains import NOT_ZERO, WORD, Domain
@@ -25,11 +26,11 @@ from beat_bridge.cbpf.states import State, gather
 from beat_bridge.cbpf.terms import Byte, Node, Opaque, Terms, Value, children, split_offset
 from beat_bridge.model.filters import Instruction, Program
 
-WORK = 60_000
+WORK = 70_000
 """Steps, about a microsecond each, after which the rest of a program is left unfollowed."""
 MAX_STATES = 64
-"""States kept apart at one instruction of a short program; longer ones keep fewer."""
-MIN_STATES = 3
+"""States kept apart at one instruction; fewer as the budget runs low, so that it lasts to the program's end."""
+WORK_OF_INSTRUCTION = 3
 
 
 @dataclass(frozen=True)
@@ -90,25 +91,28 @@ class _Follower:
         self.liveness: Liveness = analyse(program)
         self.arrived: list[list[State]] = [[] for _ in program]
         self.accepted: list[State] = []
-        self.limit = max(MIN_STATES, min(MAX_STATES, 12_000 // len(program)))
+        self.exhausted = False
 
     def follow(self) -> Following:
         self.arrived[0].append(State())
-        complete = True
         for index, states in enumerate(self.arrived):
             if not states:
                 continue
-            if self.terms.work > self.budget:
-                complete = False
-                break
             if len(states) > 1:
-                states = gather(states, self.liveness.live[index], self.limit, self.terms)  # noqa: PLW2901
+                limit = self._limit(len(self.program) - index)
+                states = gather(states, self.liveness.live[index], limit, self.terms)  # noqa: PLW2901
             self.arrived[index] = []
             for state in states:
                 self._run(index, state)
-        accepted = gather(self.accepted, 0, self.limit, self.terms) if self.accepted else []
+        accepted = gather(self.accepted, 0, self._limit(1), self.terms) if self.accepted else []
         paths = tuple(Path(state.conditions, state.known, state.lost) for state in accepted if self._consistent(state))
-        return Following(paths, complete, self.terms)
+        return Following(paths, not self.exhausted, self.terms)
+
+    def _limit(self, remaining: int) -> int:
+        """How many states to keep apart, so that the budget lasts for the remaining instructions."""
+        # n states cost about n * (n + 10) / 2 steps at one instruction: each is followed, and compared with the others
+        share = max(0, self.budget - self.terms.work) // remaining
+        return max(1, min(MAX_STATES, isqrt(2 * share + 25) - 5))
 
     def _run(self, index: int, state: State) -> None:
         """Follow one state to the next place where ways part or meet."""
@@ -118,7 +122,10 @@ class _Follower:
             if index != start and self.liveness.meets[index]:
                 self.arrived[index].append(state)
                 return
-            terms.work += 1
+            if terms.work > self.budget:
+                self.exhausted = True
+                return
+            terms.work += WORK_OF_INSTRUCTION
             instruction = program[index]
             kind = instruction.code & 7
             if kind == opcodes.JMP:
@@ -260,21 +267,23 @@ class _Follower:
 
     def _return(self, instruction: Instruction, state: State) -> None:
         if instruction.code == opcodes.RET_A:
-            accepting, _ = self._part(state, state.a, NOT_ZERO)
+            accepting = self._require(state, state.a, NOT_ZERO)
         else:
             accepting = state if instruction.k else None
         if accepting:
             self.accepted.append(accepting.ended())
 
     def _require(self, state: State, value: Value, domain: Domain) -> State | None:
-        return self._part(state, value, domain)[0]
+        return self._part(state, value, domain, both=False)[0]
 
-    def _part(self, state: State, value: Value, domain: Domain) -> tuple[State | None, State | None]:
-        """The state where the value is in the domain, and where it is not; None for what cannot be."""
+    def _part(self, state: State, value: Value, domain: Domain, both: bool = True) -> tuple[State | None, State | None]:
+        """The state where the value is in the domain and, if `both`, where it is not; None for what cannot be."""
         if isinstance(value, int):
             return (state, None) if domains.contains(domain, value) else (None, state)
         node, members = self.solver.canonical(value, domain)
-        allowed = state.conditions.get(node) or domains.below(node.ones)
+        allowed = state.conditions.get(node)
+        if allowed is None:
+            allowed = domains.below(node.ones)
         if state.known:
             allowed = _narrowed(allowed, state.known, node)
         inside = domains.intersection(allowed, members)
@@ -283,6 +292,8 @@ class _Follower:
             return state, None
         if not inside:
             return None, state
+        if not both:
+            return self._learn(state, node, inside), None
         outside = domains.intersection(allowed, domains.complement(members, node.ones))
         return self._learn(state, node, inside), self._learn(state, node, outside)
 

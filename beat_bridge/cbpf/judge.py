@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beat_bridge.cbpf.check import obstacle
-from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands, demands_of, region_of
+from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands, demands_of, is_computed, region_of
 from beat_bridge.cbpf.describe import describe_path, summarise
 from beat_bridge.cbpf.families import family_of
-from beat_bridge.cbpf.follow import Following, follow
+from beat_bridge.cbpf.follow import Following, Path, follow
 from beat_bridge.cbpf.layers import Link
-from beat_bridge.cbpf.terms import Byte
+from beat_bridge.cbpf.terms import Byte, Terms
 from beat_bridge.cbpf.weigh import Weight, weigh
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import FilterJudgement, Magic, Program
@@ -22,6 +22,7 @@ MAX_LISTED = 24
 class _Judged:
     """One accepting path."""
 
+    path: Path
     demands: Demands
     weight: Weight
     words: str
@@ -46,14 +47,14 @@ def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
     judged = []
     for path in following.paths:
         demands = demands_of(path, link, following.terms)
-        judged.append(_Judged(demands, weigh(demands, link), describe_path(path, demands, following.terms)))
-    return _conclude(judged, following, link)
+        judged.append(_Judged(path, demands, weigh(demands, link), describe_path(path, demands, following.terms)))
+    return _conclude(judged, following)
 
 
-def _conclude(judged: Sequence[_Judged], following: Following, link: Link) -> FilterJudgement:
+def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgement:
     verdict = max((item.weight.verdict for item in judged), key=lambda v: v.rank, default=Verdict.BENIGN)
     reasons = [reason for item in judged for reason in item.weight.reasons if item.weight.verdict is verdict]
-    blind = _lost_payload(following, link)
+    blind = any(_lost_payload(item, following.terms) for item in judged)
     complete = following.complete and not blind
     if not complete:
         reasons.append(
@@ -101,14 +102,10 @@ def _protocols(judged: Sequence[_Judged]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _lost_payload(following: Following, link: Link) -> bool:
-    """Whether joining states gave up a test that looked at a payload, or at something that was not followed."""
-    for path in following.paths:
-        if not path.lost:
-            continue
-        layers = demands_of(path, link, following.terms).layers
-        for node in path.lost:
-            for source in following.terms.sources(node):
-                if isinstance(source, Byte) and region_of(layers, layers.locate(source)) is not None:
-                    return True
-    return False
+def _lost_payload(item: _Judged, terms: Terms) -> bool:
+    """Whether joining states gave up a test that looked at a payload, or at a place without a name."""
+    layers = item.demands.layers
+    places = (
+        layers.locate(source) for node in item.path.lost for source in terms.sources(node) if isinstance(source, Byte)
+    )
+    return any(region_of(layers, place) is not None or is_computed(layers, place) for place in places)

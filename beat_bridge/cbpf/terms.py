@@ -335,7 +335,7 @@ class Terms:
 
     def _bits(self, parts: Mapping[tuple[Node, int], int], flip: int) -> Value:
         kept = tuple((source, shift, mask) for (source, shift), mask in parts.items() if mask)
-        self.work += len(kept)
+        self.work += 2 * len(kept)
         if not kept:
             return flip
         if len(kept) == 1:
@@ -361,7 +361,7 @@ class Terms:
         for node, coefficient in addends:
             coefficients[node] = coefficients.get(node, 0) + coefficient & WORD
         kept = {node: coefficient for node, coefficient in coefficients.items() if coefficient}
-        self.work += len(kept)
+        self.work += 4 * len(kept)
         constant &= WORD
         if len(kept) > 1:
             by_bits = _sum_by_bits(kept)

@@ -72,9 +72,9 @@ def _weigh_rest(demands: Demands) -> Iterator[Weight]:
         )
     if demands.narrowed >= RANGE_BITS:
         yield Weight(Verdict.SUSPICIOUS, (f"narrows payload bytes to ranges, by {demands.narrowed:.0f} bits in all",))
-    if demands.computed_bits >= RANGE_BITS:
+    if demands.computed_bits >= 1:
         yield Weight(
-            Verdict.SUSPICIOUS,
+            Verdict.SUSPICIOUS if demands.computed_bits >= RANGE_BITS else Verdict.UNKNOWN,
             (f"demands {demands.computed_bits:.0f} bits at a place that depends on the packet and has no name",),
         )
     for names, reason in _pinned(demands):
