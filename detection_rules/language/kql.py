@@ -13,7 +13,7 @@ from detection_rules.language.parsing import MAX_DEPTH, Refused, fail, parse_wit
 
 _STAR: Final = "\0"
 """Stands for an unescaped `*` while escapes are taken out; a NUL in a query is refused."""
-_ESCAPE: Final = re.compile(r"\\(?:([trn])|u([0-9a-fA-F]{4})|(and|or|not)|(.))", re.IGNORECASE | re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\(?:([trn])|u([0-9a-fA-F]{4})|(and|or)|(.))", re.IGNORECASE | re.DOTALL)
 _REFUSED: Final[tuple[Refused, ...]] = ((re.compile(r"\\"), "this escape"),)
 _WHITE: Final = {"t": "\t", "r": "\r", "n": "\n"}
 
@@ -67,6 +67,8 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
         for token in parts:
             gap = (token.start_pos or 0) - (meta.start_pos + len(written))
             written += " " * gap + str(token)
+            if str(token).lower() == "\\not":
+                fail(meta, "the escape `\\not` (a line break to Kibana) is not supported: put the value in quotes")
         return _Words(_unescaped(written.replace("*", _STAR).replace("\\" + _STAR, "\\*")).split(_STAR))
 
     def equals(self, meta: Meta, parts: list[Any]) -> ast.Query:

@@ -117,7 +117,12 @@ def escape(text: str) -> str:
     written = "".join(
         "\\" + character if character in '\\():<>"*{}' else _WHITE.get(character, character) for character in text
     )
-    return " ".join("\\" + word if word.lower() in ("and", "or", "not") else word for word in written.split(" "))
+    return " ".join(_no_keyword(word) for word in written.split(" "))
+
+
+def _no_keyword(word: str) -> str:
+    # by code point, because Kibana reads `\not` as a line break and `ot`
+    return f"\\u{ord(word[0]):04x}{word[1:]}" if word.lower() in ("and", "or", "not") else word
 
 
 def _quoted(text: str) -> str:

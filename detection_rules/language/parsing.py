@@ -52,7 +52,7 @@ def fail(meta: Meta, problem: str) -> Never:
 @cache
 def _parser(grammar: str) -> lark.Lark:
     text = files("detection_rules.language").joinpath(grammar).read_text("utf-8")
-    return lark.Lark(text, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+    return lark.Lark(text, parser="lalr", lexer="basic", propagate_positions=True, maybe_placeholders=False)
 
 
 def _translated(error: lark.exceptions.UnexpectedInput, text: str, refused: Iterable[Refused]) -> QueryError:
