@@ -4,9 +4,7 @@ The ledger remembers what is open and how often each finding was told. It is a v
 next. The caller spools the events first and keeps the ledger afterwards; a crash in between tells the same events
 again under the same ids.
 
-**Gone** is a claim, and needs a look: a finding that a pass does not show is gone only if every sensor that its kind
-depends on looked completely in that pass, or if the thing itself was seen: it was looked at again and is in order, its
-process id belongs to a process that began later, or the host was started anew. Otherwise the finding stays open.
+**Gone** is a claim and needs proof: see absence.py. Without it a finding stays open.
 
 **Bounds.** At most MOST_OPEN findings are open at once: of more, the strongest are taken, and `turned_away` counts the
 rest (they open as soon as there is room). Of closed findings only key and sequence are kept, so that a finding that
@@ -15,33 +13,19 @@ new ones begin above them, so that no event id ever repeats. Keys hold the boot 
 never return and is forgotten without loss.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from beat_bridge.detectors.pid_files import has_the_shape
+from beat_bridge.detectors.absence import Look
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Value
-from beat_bridge.model.coverage import CoverageStatus
-from beat_bridge.model.filters import FilterKind
-from beat_bridge.model.findings import Change, Finding, FindingEvent, FindingKind
+from beat_bridge.model.findings import Change, Finding, FindingEvent
 from beat_bridge.model.inventory import Inventory
-from beat_bridge.model.processes import Executable
 
 MOST_OPEN = 10_000
 MOST_CLOSED = 20_000
-
-SENSORS: Mapping[FindingKind, frozenset[str]] = {
-    FindingKind.SOCKET_FILTER: frozenset({"socket_filters", "packet_sockets"}),
-    FindingKind.MASQUERADE: frozenset({"processes"}),
-    FindingKind.SHARED_MEMORY_EXECUTION: frozenset({"processes", "packet_sockets"}),
-    FindingKind.ABNORMAL_PID_FILE: frozenset({"pid_files", "processes", "packet_sockets"}),
-    FindingKind.ORPHAN_SOCKET: frozenset({"socket_filters", "packet_sockets"}),
-    FindingKind.KERNEL_HOOK_DRIFT: frozenset({"kernel_hooks"}),
-    FindingKind.BACKDOOR_PROCESS: frozenset({"processes", "socket_filters", "packet_sockets", "pid_files"}),
-}
-"""What must have looked completely before the absence of a finding means anything."""
 
 
 class OpenFinding(Value, frozen=True, kw_only=True):
@@ -129,8 +113,9 @@ def advance(
 
 def _gone(ledger: Ledger, current: Mapping[str, Finding], inventory: Inventory) -> dict[str, FindingEvent]:
     events: dict[str, FindingEvent] = {}
+    look = Look(inventory)
     for key, entry in ledger.open.items():
-        reason = "" if key in current else _why_gone(entry.finding, inventory)
+        reason = "" if key in current else look.why_gone(entry.finding)
         if reason:
             finding = msgspec.structs.replace(entry.finding, explanation=f"{entry.finding.explanation} Gone: {reason}.")
             events[key] = FindingEvent(
@@ -141,65 +126,6 @@ def _gone(ledger: Ledger, current: Mapping[str, Finding], inventory: Inventory) 
                 sequence=entry.sequence + 1,
             )
     return events
-
-
-def _why_gone(finding: Finding, inventory: Inventory) -> str:
-    """The reason why a finding that a pass does not show is gone; empty while that cannot be said."""
-    if finding.host.id != inventory.host.id or finding.viewpoint is not inventory.viewpoint:
-        return ""
-    if finding.host.boot_id != inventory.host.boot_id:
-        # an inventory that could not read its boot id proves no restart
-        return "the host was started anew" if inventory.host.boot_id and finding.host.boot_id else ""
-    complete = {entry.sensor for entry in inventory.coverage if entry.status is CoverageStatus.COMPLETE}
-    partial = {entry.sensor for entry in inventory.coverage if entry.status is not CoverageStatus.COMPLETE}
-    if SENSORS[finding.kind] <= complete - partial:
-        return "a complete look no longer shows it"
-    return _seen_otherwise(finding, inventory)
-
-
-def _seen_otherwise(finding: Finding, inventory: Inventory) -> str:
-    """What no gap in coverage can explain away: the very thing was seen, and is in order or is another by now."""
-    process = finding.process
-    if process is not None and finding.subject == f"process:{process.identity}":
-        now = inventory.by_pid().get(process.pid)
-        if now is not None and now.start_ticks > process.start_ticks:
-            return f"process id {now.pid} belongs to a later process"
-    in_order = _IN_ORDER.get(finding.kind)
-    return "it was looked at again and is in order" if in_order and in_order(finding, inventory) else ""
-
-
-def _process_in_order(finding: Finding, inventory: Inventory) -> bool:
-    return any(
-        f"process:{now.identity}" == finding.subject
-        and isinstance(now.executable, Executable)
-        and not now.executable.memfd
-        and isinstance(now.args, tuple)
-        for now in inventory.processes
-    )
-
-
-def _filter_in_order(finding: Finding, inventory: Inventory) -> bool:
-    read = (FilterKind.NONE, FilterKind.CLASSIC)
-    return any(f"socket:{now.inode}" == finding.subject and now.filter.kind in read for now in inventory.sockets)
-
-
-def _file_in_order(finding: Finding, inventory: Inventory) -> bool:
-    was = finding.pid_file
-    return was is not None and any(now.path == was.path and not has_the_shape(now) for now in inventory.pid_files)
-
-
-def _hook_in_order(finding: Finding, inventory: Inventory) -> bool:
-    return any(f"hook:{now.surface}:{now.symbol}" == finding.subject for now in inventory.hooks)
-
-
-_IN_ORDER: Mapping[FindingKind, Callable[[Finding, Inventory], bool]] = {
-    # the thing itself is in the inventory, legible, and the pass has no finding about it
-    FindingKind.SOCKET_FILTER: _filter_in_order,
-    FindingKind.MASQUERADE: _process_in_order,
-    FindingKind.SHARED_MEMORY_EXECUTION: _process_in_order,
-    FindingKind.ABNORMAL_PID_FILE: _file_in_order,
-    FindingKind.KERNEL_HOOK_DRIFT: _hook_in_order,
-}
 
 
 def _told(

@@ -27,3 +27,6 @@ class Coverage(Value, frozen=True, kw_only=True):
     """Objects looked at."""
     missed: int = 0
     """Objects known to exist that could not be looked at."""
+    listed: bool = False
+    """Everything there is was listed, so that what the inventory does not show does not exist, although some of it
+    could not be looked into (`missed`). Implied by COMPLETE."""

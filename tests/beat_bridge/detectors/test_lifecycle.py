@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beat_bridge.detectors import lifecycle
+from beat_bridge.detectors import absence, lifecycle
 from beat_bridge.detectors.lifecycle import Ledger, advance
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Reason, Unavailable, Verdict, Viewpoint
@@ -112,16 +112,38 @@ def test_a_finding_that_returns_continues_its_count() -> None:
     assert len({name for _, name in ids}) == 4
 
 
-@pytest.mark.parametrize("kind", list(FindingKind))
-def test_every_sensor_a_kind_depends_on_must_have_looked(kind: FindingKind) -> None:
+SOCKET_FOUND = finding(kind=FindingKind.SOCKET_FILTER, subject="socket:5", process=None, socket=socket(5, (1,)))
+FILE_FOUND = finding(
+    kind=FindingKind.ABNORMAL_PID_FILE, subject="file:/run/haldd.pid", process=None, pid_file=pid_file()
+)
+HOOK_FOUND = finding(
+    kind=FindingKind.KERNEL_HOOK_DRIFT, subject="hook:syscall_table:__x64_sys_bpf", process=None, hook=hook()
+)
+UNREADABLE = Unavailable(reason=Reason.REFUSED)
+IN_SIGHT: dict[FindingKind, tuple[Finding, Any]] = {
+    # a finding of each kind, and its thing in a state that proves nothing
+    **{
+        kind: (finding(kind=kind), process(1, "/usr/bin/evil", executable=UNREADABLE))
+        for kind in (FindingKind.MASQUERADE, FindingKind.SHARED_MEMORY_EXECUTION, FindingKind.BACKDOOR_PROCESS)
+    },
+    FindingKind.SOCKET_FILTER: (SOCKET_FOUND, socket(5, filter=SocketFilter(kind=FilterKind.UNKNOWN))),
+    FindingKind.ORPHAN_SOCKET: (msgspec.structs.replace(SOCKET_FOUND, kind=FindingKind.ORPHAN_SOCKET), socket(5)),
+    FindingKind.ABNORMAL_PID_FILE: (FILE_FOUND, pid_file(locked_by=(7,))),
+    FindingKind.KERNEL_HOOK_DRIFT: (HOOK_FOUND, hook(symbol="__x64_sys_read")),
+}
+
+
+@pytest.mark.parametrize(("found", "seen"), IN_SIGHT.values(), ids=IN_SIGHT)
+def test_every_sensor_a_kind_depends_on_must_have_looked(found: Finding, seen: Any) -> None:
     """Each gap in a sensor that a kind depends on, and each silence of one, keeps its findings open."""
-    ledger, _ = advance(Ledger(), [finding(kind=kind)], inventory())
-    assert lifecycle.SENSORS[kind] <= set(SENSORS)
-    for sensor in lifecycle.SENSORS[kind]:
-        silent = inventory(coverage=tuple(entry for entry in inventory().coverage if entry.sensor != sensor))
-        assert advance(ledger, [], partial(inventory(), sensor))[1] == ()
+    ledger, _ = advance(Ledger(), [found], inventory())
+    look = inventory(seen)
+    assert absence.SENSORS[found.kind] <= set(SENSORS)
+    for sensor in absence.SENSORS[found.kind]:
+        silent = inventory(seen, coverage=tuple(entry for entry in look.coverage if entry.sensor != sensor))
+        assert advance(ledger, [], partial(look, sensor))[1] == ()
         assert advance(ledger, [], silent)[1] == ()
-    assert told(advance(ledger, [], inventory())[1]) == [(Change.GONE, 1)]
+    assert told(advance(ledger, [], look)[1]) == [(Change.GONE, 1)]
 
 
 def test_a_sensor_that_tells_two_stories_is_not_believed() -> None:
@@ -155,16 +177,40 @@ def test_another_host_or_viewpoint_says_nothing_about_this_one() -> None:
     assert advance(ledger, [], inventory(viewpoint=Viewpoint.HYPERVISOR))[1] == ()
 
 
-UNREADABLE = Unavailable(reason=Reason.REFUSED)
+@pytest.mark.parametrize(
+    ("found", "sensor", "reason"),
+    [
+        (finding(), "processes", "the process has ended"),
+        (finding(kind=FindingKind.BACKDOOR_PROCESS), "processes", "the process has ended"),
+        (SOCKET_FOUND, "packet_sockets", "the socket is closed"),
+        (FILE_FOUND, "pid_files", "the file was removed"),
+    ],
+)
+def test_a_full_list_without_the_thing_closes(found: Finding, sensor: str, reason: str) -> None:
+    """What a list of everything does not show does not exist, although some of what it shows could not be read."""
+    ledger, _ = advance(Ledger(), [found], inventory())
+    listed = Coverage(sensor=sensor, status=CoverageStatus.PARTIAL, missed=1, listed=True)
+    unlisted = msgspec.structs.replace(listed, listed=False)
+    assert reason in advance(ledger, [], inventory(coverage=(listed,)))[1][0].finding.explanation
+    assert advance(ledger, [], inventory(coverage=(unlisted,)))[1] == ()
+    assert advance(ledger, [], inventory(coverage=(listed, unlisted)))[1] == ()
+
+
+def test_a_socket_that_no_table_lists_is_not_closed_by_one() -> None:
+    """The tables of packet and raw sockets say nothing about a datagram socket with a filter."""
+    datagram = socket(5, family=2, type=2, protocol=17)
+    ledger, _ = advance(Ledger(), [msgspec.structs.replace(SOCKET_FOUND, socket=datagram)], inventory())
+    listed = Coverage(sensor="packet_sockets", status=CoverageStatus.COMPLETE)
+    assert advance(ledger, [], inventory(coverage=(listed,)))[1] == ()
+
+
 FOUND = {
     FindingKind.MASQUERADE: finding(),
-    FindingKind.SOCKET_FILTER: finding(kind=FindingKind.SOCKET_FILTER, subject="socket:5", process=None),
-    FindingKind.ABNORMAL_PID_FILE: finding(
-        kind=FindingKind.ABNORMAL_PID_FILE, subject="file:/run/haldd.pid", process=None, pid_file=pid_file()
-    ),
-    FindingKind.KERNEL_HOOK_DRIFT: finding(
-        kind=FindingKind.KERNEL_HOOK_DRIFT, subject="hook:syscall_table:__x64_sys_bpf", process=None, hook=hook()
-    ),
+    FindingKind.SOCKET_FILTER: SOCKET_FOUND,
+    FindingKind.ABNORMAL_PID_FILE: FILE_FOUND,
+    FindingKind.BACKDOOR_PROCESS: finding(kind=FindingKind.BACKDOOR_PROCESS),
+    FindingKind.ORPHAN_SOCKET: msgspec.structs.replace(SOCKET_FOUND, kind=FindingKind.ORPHAN_SOCKET),
+    FindingKind.KERNEL_HOOK_DRIFT: HOOK_FOUND,
 }
 
 
@@ -194,6 +240,8 @@ def test_the_thing_itself_seen_in_order_closes_despite_gaps(kind: FindingKind, s
         (FindingKind.MASQUERADE, process(1, "/x", start_ticks=99)),
         (FindingKind.MASQUERADE, process(1, "/x", memfd=True)),
         (FindingKind.MASQUERADE, process(2, "/usr/bin/evil")),
+        (FindingKind.BACKDOOR_PROCESS, process(1, "/usr/bin/evil")),
+        (FindingKind.ORPHAN_SOCKET, socket(5)),
         (FindingKind.SOCKET_FILTER, socket(5, filter=SocketFilter(kind=FilterKind.UNKNOWN))),
         (FindingKind.SOCKET_FILTER, socket(6)),
         (FindingKind.ABNORMAL_PID_FILE, pid_file(locked_by=(7,))),
@@ -302,4 +350,4 @@ def test_a_gap_never_closes(passes: list[tuple[frozenset[int], str, Verdict]]) -
         ledger, events = advance(ledger, shown, look)
         gaps = {entry.sensor for entry in look.gaps}
         gone = [event for event in events if event.change is Change.GONE]
-        assert not [event for event in gone if lifecycle.SENSORS[event.finding.kind] & gaps]
+        assert not [event for event in gone if absence.SENSORS[event.finding.kind] & gaps]

@@ -137,14 +137,12 @@ def test_a_filter_that_could_not_be_read_is_unknown(unread: SocketFilter, place:
 )
 def test_a_secret_is_found_on_every_kind_of_socket(place: dict[str, Any], program: str) -> None:
     """A filter is read from where its own socket begins to see the packet."""
-
     (finding,) = found(EVIL, socket(9, (812,), filter=program_filter(parse(program)), **place))
     assert finding.verdict is Verdict.MALICIOUS
 
 
 def test_a_port_is_no_secret_where_the_header_begins_elsewhere() -> None:
     """The same compare at offset 2 is a UDP port on a datagram socket: what an offset means depends on the socket."""
-
     port = program_filter(parse("4,40 0 0 2,21 0 1 29269,6 0 0 65535,6 0 0 0"))
     assert found(EVIL, socket(9, (812,), family=AF_INET, type=DGRAM, protocol=17, filter=port)) == []
 

@@ -1,0 +1,125 @@
+"""May a finding that a pass does not show be called gone?
+
+Not to see a thing proves nothing where nobody could look. A finding is gone only for one of these reasons, in words:
+
+- the host was started anew: nothing of the boot before is left;
+- a complete look no longer shows it: every sensor that its kind depends on looked at everything;
+- its process ended, its socket was closed, its file was removed: the thing is not in a list that shows all there are,
+  even if not all of them could be looked into, or its process id belongs to a process that began later;
+- it was looked at again and is in order: the very thing is in the inventory and legible.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+
+from beat_bridge.detectors.pid_files import has_the_shape
+from beat_bridge.detectors.scene import is_capturing, subject_of
+from beat_bridge.model.coverage import CoverageStatus
+from beat_bridge.model.filters import FilterKind
+from beat_bridge.model.findings import Finding, FindingKind
+from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.processes import Executable, Process
+
+SENSORS: Mapping[FindingKind, frozenset[str]] = {
+    FindingKind.SOCKET_FILTER: frozenset({"socket_filters", "packet_sockets"}),
+    FindingKind.MASQUERADE: frozenset({"processes"}),
+    FindingKind.SHARED_MEMORY_EXECUTION: frozenset({"processes", "packet_sockets"}),
+    FindingKind.ABNORMAL_PID_FILE: frozenset({"pid_files", "processes", "packet_sockets"}),
+    FindingKind.ORPHAN_SOCKET: frozenset({"socket_filters", "packet_sockets"}),
+    FindingKind.KERNEL_HOOK_DRIFT: frozenset({"kernel_hooks"}),
+    FindingKind.BACKDOOR_PROCESS: frozenset({"processes", "socket_filters", "packet_sockets", "pid_files"}),
+}
+"""What must have looked completely before a kind's silence means anything."""
+_IN_ORDER = "it was looked at again and is in order"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One pass, asked about findings that it does not show."""
+
+    inventory: Inventory
+
+    def why_gone(self, finding: Finding) -> str:
+        """Why a finding that this pass does not show is gone; empty where that cannot be said."""
+        host = self.inventory.host
+        if finding.host.id != host.id or finding.viewpoint is not self.inventory.viewpoint:
+            return ""
+        if finding.host.boot_id != host.boot_id:
+            # an inventory that could not read its boot id proves no restart
+            return "the host was started anew" if host.boot_id and finding.host.boot_id else ""
+        if SENSORS[finding.kind] <= self._complete:
+            return "a complete look no longer shows it"
+        about = {"process": self._about_process, "socket": self._about_socket, "file": self._about_file}
+        kind = finding.subject.partition(":")[0]
+        return about.get(kind, self._about_hook)(finding)
+
+    def _about_process(self, finding: Finding) -> str:
+        was, now = finding.process, self._processes.get(finding.subject)
+        if now is None:
+            later = None if was is None else self._by_pid.get(was.pid)
+            if was is not None and later is not None and later.start_ticks > was.start_ticks:
+                return f"process id {was.pid} belongs to a later process"
+            return "the process has ended" if "processes" in self._listed else ""
+        legible = isinstance(now.executable, Executable) and isinstance(now.args, tuple)
+        # a memfd may be excused by what it does not hold, and a combination consists of more than the process
+        excusable = isinstance(now.executable, Executable) and now.executable.memfd
+        whole = finding.kind is not FindingKind.BACKDOOR_PROCESS
+        return _IN_ORDER if legible and whole and not excusable else ""
+
+    def _about_socket(self, finding: Finding) -> str:
+        if finding.subject in self._sockets:
+            read = finding.subject in self._read_sockets and finding.kind is FindingKind.SOCKET_FILTER
+            return _IN_ORDER if read else ""
+        capturing = finding.socket is not None and is_capturing(finding.socket)
+        return "the socket is closed" if capturing and "packet_sockets" in self._listed else ""
+
+    def _about_file(self, finding: Finding) -> str:
+        if finding.subject in self._files:
+            return "" if self._files[finding.subject] else _IN_ORDER
+        return "the file was removed" if "pid_files" in self._listed else ""
+
+    def _about_hook(self, finding: Finding) -> str:
+        return _IN_ORDER if finding.subject in self._hooks else ""
+
+    @cached_property
+    def _complete(self) -> AbstractSet[str]:
+        """Sensors that looked at everything; one that also says otherwise is not believed."""
+        entries = self.inventory.coverage
+        complete = {entry.sensor for entry in entries if entry.status is CoverageStatus.COMPLETE}
+        return complete - {entry.sensor for entry in entries if entry.status is not CoverageStatus.COMPLETE}
+
+    @cached_property
+    def _listed(self) -> AbstractSet[str]:
+        """Sensors that listed everything, whether or not they could look into all of it."""
+        entries = self.inventory.coverage
+        listed = {entry.sensor for entry in entries if entry.listed or entry.status is CoverageStatus.COMPLETE}
+        unlisted = {e.sensor for e in entries if not e.listed and e.status is not CoverageStatus.COMPLETE}
+        return listed - unlisted
+
+    @cached_property
+    def _by_pid(self) -> Mapping[int, Process]:
+        return self.inventory.by_pid()
+
+    @cached_property
+    def _processes(self) -> Mapping[str, Process]:
+        return {subject_of(process): process for process in self.inventory.processes}
+
+    @cached_property
+    def _sockets(self) -> AbstractSet[str]:
+        return {f"socket:{socket.inode}" for socket in self.inventory.sockets}
+
+    @cached_property
+    def _read_sockets(self) -> AbstractSet[str]:
+        read = (FilterKind.NONE, FilterKind.CLASSIC)
+        return {f"socket:{socket.inode}" for socket in self.inventory.sockets if socket.filter.kind in read}
+
+    @cached_property
+    def _files(self) -> Mapping[str, bool]:
+        """By subject, whether the file still has the shape that was found."""
+        return {f"file:{file.path}": has_the_shape(file) for file in self.inventory.pid_files}
+
+    @cached_property
+    def _hooks(self) -> AbstractSet[str]:
+        return {f"hook:{hook.surface}:{hook.symbol}" for hook in self.inventory.hooks}
