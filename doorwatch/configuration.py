@@ -42,8 +42,8 @@ class StoreOptions(Value, frozen=True, kw_only=True):
 class AlertOptions(Value, frozen=True, kw_only=True):
     """The fast path: rules evaluated here as documents arrive, and the webhook that their alerts go to."""
 
-    url: str
-    """The responder's address: `https://localhost:8443/v1/alerts`."""
+    url: str = ""
+    """The responder's address, `https://localhost:8443/v1/alerts`; empty for the responder of this file."""
     ca_file: str = ""
     """PEM file of the authority that signed the responder's certificate; empty for the system's own."""
     token_file: str = ""
@@ -87,4 +87,6 @@ def load(path: Path) -> Configuration:
         raise DoorwatchError(f"{strict_yaml.place(path, 'state')}: state must be an absolute path")
     if configuration.host is None and configuration.responder is None:
         raise DoorwatchError(f"{path}: nothing to run: configure host, responder, or both")
+    if configuration.alerts is not None and not configuration.alerts.url and configuration.responder is None:
+        raise DoorwatchError(f"{strict_yaml.place(path, 'alerts')}: alerts need url, or a responder in this file")
     return configuration

@@ -73,10 +73,9 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line; a user's error is one line and exit code 2."""
     try:
-        cli.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as request:
-        code = request.exit_code
+        # outside its standalone mode click returns the exit code that a command asked for
+        asked = cli.main(standalone_mode=False)
+        code = asked if isinstance(asked, int) else 0
     except click.ClickException as error:
         error.show()
         code = error.exit_code

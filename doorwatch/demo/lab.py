@@ -6,6 +6,7 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ class Lab:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._mutex = threading.Lock()
         hello = self._read(START_SECONDS)
         self.emulator_pid = int(hello["emulator"])
         self.address = str(hello["address"])
@@ -37,12 +39,13 @@ class Lab:
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         if self._process.stdin is None:
             raise DoorwatchError("the demo's lab has no command channel")
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise DoorwatchError("the demo's lab has ended unexpectedly: run the demo again") from error
-        return self._read(ANSWER_SECONDS)
+        with self._mutex:
+            try:
+                self._process.stdin.write(json.dumps(command) + "\n")
+                self._process.stdin.flush()
+            except BrokenPipeError as error:
+                raise DoorwatchError("the demo's lab has ended unexpectedly: run the demo again") from error
+            return self._read(ANSWER_SECONDS)
 
     def _read(self, seconds: float) -> dict[str, Any]:
         if self._process.stdout is None or not select.select([self._process.stdout], [], [], seconds)[0]:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from doorwatch.demo import emulator
@@ -97,12 +98,20 @@ def _host() -> Iterator[int]:
         os.write(go, emulator.script())
         os.close(go)
         _await_line(told, "ready")
+        # an ended emulator is to leave no zombie behind, which others would still see
+        signal.signal(signal.SIGCHLD, lambda *_: _reap(pid))
         yield pid
     finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _checksum(data: bytes) -> int:
@@ -141,8 +150,7 @@ def _answer(command: dict[str, Any], number: int, pid: int) -> dict[str, Any]:
     if "probe" in command:
         return {"round_trip_ms": probe(number & 0xFFFF, float(command["probe"]))}
     if "alive" in command:
-        # a child that was ended stays as a zombie until it is waited for, and would still be seen by others
-        return {"alive": os.waitpid(pid, os.WNOHANG) == (0, 0)}
+        return {"alive": Path(f"/proc/{pid}").exists()}
     return {"error": f"unknown command {command}"}
 
 

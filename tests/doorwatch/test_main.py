@@ -61,6 +61,18 @@ def test_a_users_error_is_one_line() -> None:
     assert (answer.returncode, answer.stderr) == (2, "doorwatch: f.yml:3: what is wrong\n")
 
 
+def test_a_commands_exit_code_is_the_programs() -> None:
+    """What a command asks for with click's Exit is what the shell sees."""
+    code = (
+        "import click, doorwatch.main as m\n"
+        "@m.cli.command('three')\n"
+        "def three():\n    raise click.exceptions.Exit(3)\n"
+        "m.LazyGroup.get_command = lambda self, ctx, name: three\n"
+        "m.main()"
+    )
+    assert _run("three", code=code).returncode == 3
+
+
 @pytest.mark.parametrize("module", PACKAGE_OF_EXTRA)
 def test_a_missing_extra_says_how_to_get_it(module: str) -> None:
     """Where an optional library is absent, the line names the extra that brings it."""

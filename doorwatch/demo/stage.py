@@ -1,0 +1,70 @@
+"""How the demo talks: numbered acts with the time they began, plain lines below."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+from beat_bridge.files import write_atomically
+from beat_bridge.terminal import printable
+
+WIDTH = 110
+MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "dim")}
+
+
+class Stage:
+    """Prints, and remembers what did not hold."""
+
+    def __init__(self, *, record: bool) -> None:
+        """Begin the clock."""
+        self.console = Console(record=record, width=WIDTH if record else None, highlight=False)
+        self.began = time.monotonic()
+        self.broken: list[str] = []
+        self._acts = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the demo began."""
+        return time.monotonic() - self.began
+
+    def act(self, title: str) -> None:
+        """Begin the next part."""
+        self._acts += 1
+        line = Text(f"\n{self._acts}  {title}", style="bold")
+        line.append(f"   {self.seconds:.1f} s", style="dim")
+        self.console.print(line)
+
+    def say(self, words: str, *, holds: bool | None = None) -> None:
+        """One line; `holds` marks a claim that was checked."""
+        mark, style = MARKS[holds]
+        self.console.print(Text.assemble(f"   {mark} " if holds is None else (f"   {mark} ", style), printable(words)))
+        if holds is False:
+            self.broken.append(words)
+
+    def table(self, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        """A small table."""
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        indented = Table.grid(padding=(0, 0, 0, 5))
+        indented.add_row(table)
+        self.console.print(indented)
+
+    def save_picture(self, path: Path) -> None:
+        """What was printed, as an SVG that stands alone."""
+        picture = self.console.export_svg(title="doorwatch demo", theme=MONOKAI, code_format=_alone())
+        write_atomically(path, picture.encode(), mode=0o644)
+
+
+def _alone() -> str:
+    """Rich's frame without the fonts it would load from elsewhere."""
+    import re  # noqa: PLC0415 - only for the picture
+
+    from rich._export_format import CONSOLE_SVG_FORMAT  # noqa: PLC0415
+
+    return re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

@@ -1,0 +1,78 @@
+"""`doorwatch run`."""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from beat_bridge.errors import DoorwatchError
+from doorwatch import configuration as configurations
+from doorwatch.run.service import Service, open_service
+from doorwatch.run.targets import obstacles
+
+log = logging.getLogger("doorwatch")
+HEARTBEAT_SECONDS = 60.0
+
+
+@click.command()
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("/etc/doorwatch/doorwatch.yml"),
+    show_default=True,
+    help="The configuration file (docs/configuration.md).",
+)
+@click.option("--check", is_flag=True, help="Only check the file and whether its targets answer; exit 2 if not.")
+def run(path: Path, check: bool) -> None:  # noqa: FBT001 - click gives a flag by position or name alike
+    """Run the bridge, and the responder, from one configuration file.
+
+    A target that cannot be reached is told in one line with its place in the file; documents wait in the spool.
+    """
+    configuration = configurations.load(path)
+    found = list(obstacles(configuration, path))
+    if check:
+        if found:
+            raise DoorwatchError("\ndoorwatch: ".join(found))
+        click.echo(f"{path}: sound, and every target answers")
+        return
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger().setLevel(logging.INFO)
+    for line in found:
+        log.warning("%s", line)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with open_service(configuration) as service:
+        _announce(service)
+        _watch(service, stop)
+    log.info("stopped")
+
+
+def _announce(service: Service) -> None:
+    configuration = service.configuration
+    goes = ", ".join(configuration.elasticsearch.hosts) if configuration.elasticsearch else "the local store"
+    log.info("documents go to %s by way of %s", goes, service.spool.directory)
+    if service.alerts_url:
+        log.info("the responder takes alerts at %s", service.alerts_url)
+
+
+def _watch(service: Service, stop: threading.Event) -> None:
+    """Look and beat on schedule until told to stop. A look that takes longer than the interval delays the next one."""
+    host = service.configuration.host
+    interval = host.interval if host is not None else HEARTBEAT_SECONDS
+    next_look = next_beat = time.monotonic()
+    while not stop.is_set():
+        now = time.monotonic()
+        if host is not None and now >= next_look:
+            service.look()
+            next_look = max(next_look + interval, time.monotonic())
+        if now >= next_beat:
+            service.beat()
+            next_beat = now + HEARTBEAT_SECONDS
+        upcoming = next_beat if host is None else min(next_look, next_beat)
+        stop.wait(max(0.0, upcoming - time.monotonic()))

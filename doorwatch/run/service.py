@@ -1,0 +1,225 @@
+"""All parts of one configuration, opened in the order they stand on one another and closed in reverse."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from beat_bridge.ecs.heartbeats import heartbeat_document
+from beat_bridge.ecs.responses import response_document
+from beat_bridge.errors import DoorwatchError
+from beat_bridge.files import ensure_private_directory
+from beat_bridge.model.bridge import BridgeStatus
+from beat_bridge.model.documents import Document
+from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.responses import ResponseStep
+from beat_bridge.sensors.host import look as look_at_host
+from beat_bridge.sensors.host.identity import identity
+from beat_bridge.shipping import Forwarder, Spool, Target
+from beat_bridge.standalone import Courier, LocalEngine, LocalStore, Outbox
+from detection_rules import load_rules
+from doorwatch.configuration import MIB, AlertOptions, Configuration
+from doorwatch.run.cure import verify_with
+from doorwatch.run.local_target import LocalTarget
+from doorwatch.run.publisher import Publisher
+from doorwatch.run.watch import Watch
+from responders.incidents import Incident
+from responders.options import ResponderOptions
+from responders.playbooks.model import Playbook
+from responders.responder import Responder
+
+log = logging.getLogger(__name__)
+STOP_SECONDS = 15.0
+
+
+class Service:
+    """The running parts; made by `open_service`."""
+
+    def __init__(self, configuration: Configuration, spool: Spool, publisher: Publisher, watch: Watch) -> None:
+        self.configuration = configuration
+        self.spool = spool
+        self.watch = watch
+        self.forwarder: Forwarder | None = None
+        self.responder: Responder | None = None
+        self.alerts_url = ""
+        """Where the responder takes alerts; empty where none runs here."""
+        self._publisher = publisher
+        self._passes = 0
+        self.last_error = ""
+        self.final_status = BridgeStatus(spool=spool.status())
+        """What was so when it had stopped; set by `open_service`."""
+
+    def look(self) -> bool:
+        """Look once; False where that failed, which is logged and told by the next heartbeat.
+
+        What could not be published is told again by the next look: nothing is lost by going on.
+        """
+        try:
+            look = self.watch.look()
+        except DoorwatchError as error:
+            self.last_error = str(error)
+            log.error("%s", error)  # noqa: TRY400 - one line; no traceback for a full disk
+            return False
+        self._passes += 1
+        self.last_error = ""
+        for event in look.events:
+            finding = event.finding
+            log.warning("finding %s: %s %s: %s", event.change, finding.verdict, finding.kind, finding.explanation)
+        return True
+
+    def status(self) -> BridgeStatus:
+        """How it is doing."""
+        return BridgeStatus(
+            spool=self.spool.status(),
+            passes=self._passes,
+            open_findings=len(self.watch.open_findings),
+            last_error=self.last_error or (self.forwarder.status().detail if self.forwarder else ""),
+        )
+
+    def note_final_status(self) -> None:
+        """Remember how it stood when everything else had stopped."""
+        self.final_status = self.status()
+
+    def beat(self) -> None:
+        """Publish a heartbeat; one that cannot be published is missed, and that is what its absence says."""
+        now = datetime.now(UTC)
+        try:
+            self._publisher.publish([heartbeat_document(identity(), self.status(), now, self.configuration.namespace)])
+        except DoorwatchError as error:
+            self.last_error = str(error)
+
+
+@contextmanager
+def open_service(
+    configuration: Configuration,
+    *,
+    look: Callable[[], Inventory] = look_at_host,
+    probe: Callable[[Incident], str] | None = None,
+    playbooks: Sequence[Playbook] | None = None,
+    observe: Callable[[Document], None] | None = None,
+) -> Iterator[Service]:
+    """Open and start everything a configuration asks for.
+
+    Args:
+        configuration: Checked by its type.
+        look: The sensors.
+        probe: Says what is seen of an isolated host from outside.
+        playbooks: Instead of those that the configuration names.
+        observe: Is shown every document once it is on disk.
+
+    Raises:
+        DoorwatchError: A part cannot be opened; what was opened before is closed again.
+    """
+    state = ensure_private_directory(configuration.state_dir)
+    with ExitStack() as stack:
+        spool = stack.enter_context(
+            Spool(state / "spool", budget_bytes=configuration.spool.budget_mib * MIB),
+        )
+        engine, outbox = _open_engine(configuration, state, stack)
+        publisher = Publisher(spool, _consider(engine, observe))
+        watch = Watch(look, publisher.publish, state / "findings.json", configuration.namespace)
+        service = Service(configuration, spool, publisher, watch)
+        stack.callback(service.note_final_status)
+        service.forwarder = _start_forwarder(configuration, state, spool, stack)
+        if configuration.responder is not None:
+            options = configuration.responder
+            if not options.state_dir:
+                options = msgspec.structs.replace(options, state_dir=str(state / "responder"))
+            service.responder, service.alerts_url = _start_responder(
+                options, watch, publisher, configuration.namespace, stack, look, probe, playbooks
+            )
+        if outbox is not None and configuration.alerts is not None:
+            _start_courier(configuration.alerts, service.alerts_url, outbox, stack)
+        yield service
+
+
+def _consider(
+    engine: LocalEngine | None, observe: Callable[[Document], None] | None
+) -> Callable[[Document], object] | None:
+    if observe is None:
+        return None if engine is None else engine.consider
+
+    def consider(document: Document) -> None:
+        observe(document)
+        if engine is not None:
+            engine.consider(document)
+
+    return consider
+
+
+def _open_engine(
+    configuration: Configuration, state: Path, stack: ExitStack
+) -> tuple[LocalEngine | None, Outbox | None]:
+    if configuration.alerts is None:
+        return None, None
+    rules = load_rules([Path(directory) for directory in configuration.rules] or None)
+    outbox = stack.enter_context(Outbox(state / "alerts.sqlite"))
+    return LocalEngine(rules.match, outbox), outbox
+
+
+def _start_forwarder(configuration: Configuration, state: Path, spool: Spool, stack: ExitStack) -> Forwarder:
+    """Begin to ship, to the cluster or to the local store."""
+    target: Target
+    if configuration.elasticsearch is None:
+        store = stack.enter_context(LocalStore(state / "store.sqlite", budget_bytes=configuration.store.budget_mib * MIB))
+        target = LocalTarget(store.add)
+    else:
+        from beat_bridge.shipping.bulk import BulkTarget  # noqa: PLC0415 - loads the client, an extra
+
+        cluster = BulkTarget(configuration.elasticsearch)
+        stack.callback(cluster.close)
+        target = cluster
+    forwarder = Forwarder(spool, target)
+    stop = threading.Event()
+    thread = threading.Thread(target=forwarder.run, args=(stop,), name="forwarder", daemon=True)
+
+    def end() -> None:
+        stop.set()
+        thread.join(STOP_SECONDS)
+
+    stack.callback(end)
+    thread.start()
+    return forwarder
+
+
+def _start_responder(  # noqa: PLR0913 - it joins this many parts
+    options: ResponderOptions,
+    watch: Watch,
+    publisher: Publisher,
+    namespace: str,
+    stack: ExitStack,
+    look: Callable[[], Inventory],
+    probe: Callable[[Incident], str] | None,
+    playbooks: Sequence[Playbook] | None,
+) -> tuple[Responder, str]:
+    from responders.webhook.application import create_app  # noqa: PLC0415 - loads the web server, an extra
+    from responders.webhook.credentials import load_credentials  # noqa: PLC0415
+    from responders.webhook.server import WebhookServer  # noqa: PLC0415
+
+    def record(step: ResponseStep) -> None:
+        publisher.publish([response_document(step, namespace)])
+
+    credentials = load_credentials(options)
+    responder = stack.enter_context(
+        Responder(options, verify=verify_with(watch), record=record, inventory=look, probe=probe, playbooks=playbooks)
+    )
+    app = create_app(responder.submit, lambda: responder.healthy, credentials)
+    return responder, stack.enter_context(WebhookServer(app, options)).url
+
+
+def _start_courier(options: AlertOptions, own_url: str, outbox: Outbox, stack: ExitStack) -> None:
+    from beat_bridge.standalone.webhook import Webhook  # noqa: PLC0415 - loads requests, an extra
+
+    webhook = Webhook(
+        options.url or own_url,
+        ca_file=Path(options.ca_file) if options.ca_file else None,
+        token_file=Path(options.token_file) if options.token_file else None,
+    )
+    stack.callback(webhook.close)
+    courier = Courier(outbox, webhook)
+    stack.callback(courier.stop)
+    courier.start()

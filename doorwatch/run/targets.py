@@ -1,0 +1,57 @@
+"""Whether what a configuration names can be reached, said with the line of the file that names it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from beat_bridge import strict_yaml
+from beat_bridge.errors import DoorwatchError
+from beat_bridge.shipping.target import NotNow
+from doorwatch.configuration import Configuration
+
+
+def obstacles(configuration: Configuration, path: Path) -> Iterator[str]:
+    """One line for each target that does not answer as it should: `FILE:LINE: what answered`.
+
+    Takes as long as the time-outs of unreachable targets. Nothing is written anywhere.
+    """
+    if configuration.elasticsearch is not None and (trouble := _elasticsearch(configuration)):
+        yield f"{strict_yaml.place(path, 'elasticsearch.hosts')}: {trouble}"
+    if configuration.alerts is not None and (trouble := _webhook(configuration)):
+        yield f"{strict_yaml.place(path, 'alerts.url')}: {trouble}"
+
+
+def _elasticsearch(configuration: Configuration) -> str:
+    from beat_bridge.shipping.bulk import BulkTarget  # noqa: PLC0415 - loads the client, which a standalone has not
+
+    if configuration.elasticsearch is None:
+        return ""
+    try:
+        target = BulkTarget(configuration.elasticsearch)
+    except DoorwatchError as error:
+        return str(error)
+    try:
+        outcome = target.probe()
+    finally:
+        target.close()
+    return outcome.detail if isinstance(outcome, NotNow) else ""
+
+
+def _webhook(configuration: Configuration) -> str:
+    from beat_bridge.standalone.webhook import Webhook  # noqa: PLC0415 - loads requests
+
+    options = configuration.alerts
+    own = configuration.responder
+    if options is None or (own is not None and options.url.endswith(f":{own.port}/v1/alerts")):
+        return ""  # it is this process that will answer
+    try:
+        webhook = Webhook(
+            options.url,
+            ca_file=Path(options.ca_file) if options.ca_file else None,
+            token_file=Path(options.token_file) if options.token_file else None,
+        )
+    except DoorwatchError as error:
+        return str(error)
+    try:
+        return webhook.obstacle()
+    finally:
+        webhook.close()
