@@ -144,13 +144,15 @@ class Forwarder:
                 letters = settled.result()
             except StoppedError:
                 return
-            for letter in letters:
+            if letters:
+                first = letters[0]
                 LOG.warning(
-                    "dead letter: %s of %s: %s %s",
-                    letter.id,
-                    letter.data_stream,
-                    letter.reason.type,
-                    letter.reason.reason,
+                    "%d documents become dead letters; the first is %s of %s: %s: %s",
+                    len(letters),
+                    first.id,
+                    first.data_stream,
+                    first.reason.type,
+                    first.reason.reason,
                 )
             if not self._commit(batch, letters):
                 return

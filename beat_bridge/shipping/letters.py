@@ -38,14 +38,14 @@ class Letter(Value, frozen=True, kw_only=True):
     at: datetime
     """When it was refused."""
     reason: Refusal
-    source: msgspec.Raw = msgspec.Raw()
-    """The document, byte for byte; empty where it is not JSON."""
+    source: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """The document, byte for byte."""
     source_base64: str = ""
-    """The document where it is not JSON."""
+    """The document in place of `source` where it is no JSON object that can stand in a line."""
 
     def document(self) -> SerialisedDocument:
         """The document as it was spooled."""
-        source = base64.b64decode(self.source_base64) if self.source_base64 else bytes(self.source)
+        source = base64.b64decode(self.source_base64) if self.source is msgspec.UNSET else bytes(self.source)
         return SerialisedDocument(data_stream=self.data_stream, id=self.id, source=source)
 
 
@@ -59,21 +59,27 @@ class Unreadable(Value, frozen=True, kw_only=True):
 
 def write_letter(document: SerialisedDocument, sequence: int, at: datetime, reason: Refusal) -> Letter:
     """A letter for a refused document."""
-    try:
-        msgspec.json.decode(document.source)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raw, encoded = msgspec.Raw(), base64.b64encode(document.source).decode()
-    else:
-        raw, encoded = msgspec.Raw(document.source), ""
+    embeddable = _is_object(document.source)
     return Letter(
         sequence=sequence,
         data_stream=document.data_stream,
         id=document.id,
         at=at,
         reason=reason,
-        source=raw,
-        source_base64=encoded,
+        source=msgspec.Raw(document.source) if embeddable else msgspec.UNSET,
+        source_base64="" if embeddable else base64.b64encode(document.source).decode(),
     )
+
+
+def _is_object(source: bytes) -> bool:
+    """Whether bytes are one JSON object and nothing else, so that they survive inside another one unchanged."""
+    if not (source.startswith(b"{") and source.endswith(b"}")) or b"\n" in source:
+        return False
+    try:
+        msgspec.json.decode(source)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 class DeadLetters:
