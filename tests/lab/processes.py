@@ -123,6 +123,13 @@ def unshare(what: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def set_namespace(descriptor: int) -> None:
+    """Move this thread to the namespace that a descriptor leads to."""
+    if _libc.setns(descriptor, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def attach(target: socket.socket, program: Instructions) -> None:
     """Attach a classic filter to a socket."""
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))

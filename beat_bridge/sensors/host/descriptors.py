@@ -4,7 +4,7 @@ Only links are read, which asks no file system and cannot hang; nothing is opene
 """
 
 import os
-from collections.abc import Iterable, Iterator, KeysView, Sequence
+from collections.abc import Iterable, KeysView, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -205,7 +205,7 @@ def listed(answer: Survey, namespace: int | None) -> list[Listed]:
         Listed(
             each.inode,
             socket.AF_PACKET,
-            each.type,
+            each.kind,
             each.protocol,
             namespace,
             each.interface_index,

@@ -162,4 +162,5 @@ def _coverage(
         detail="; ".join(details),
         examined=len(files),
         missed=stuck + named - len(results),
+        listed=not stuck and named <= len(results),
     )

@@ -262,4 +262,5 @@ def _coverage(processes: Sequence[Process], stuck: int, seen: int) -> Coverage:
         detail="; ".join(details),
         examined=len(processes) - len(refused) - stuck,
         missed=len(refused) + stuck,
+        listed=not stuck and not blind and seen < proc.MAX_PROCESSES,
     )

@@ -91,7 +91,7 @@ def _step_into(descriptor: int, kind: int) -> None:
 def _report(inode: int, bulk: bool) -> None:
     found = survey(bulk)
     packet = [
-        [s.inode, s.type, s.protocol, s.interface_index, s.cookie, [list(each) for each in s.program]]
+        [s.inode, s.kind, s.protocol, s.interface_index, s.cookie, [list(each) for each in s.program]]
         for s in found.packet
     ]
     _tell(

@@ -32,16 +32,16 @@ class TornError(ValueError):
 class PacketSocket:
     """One AF_PACKET socket as packet_diag tells it."""
 
-    __slots__ = ("cookie", "inode", "interface_index", "program", "protocol", "type")
+    __slots__ = ("cookie", "inode", "interface_index", "kind", "program", "protocol")
 
-    def __init__(
-        self, inode: int, type: int, protocol: int, interface_index: int, cookie: int, program: Instructions
+    def __init__(  # noqa: PLR0913, PLR0917 - the fields of one kernel structure
+        self, inode: int, kind: int, protocol: int, interface_index: int, cookie: int, program: Instructions
     ) -> None:
         """Take the values.
 
         Args:
             inode: As in `socket:[inode]`.
-            type: SOCK_*.
+            kind: SOCK_*.
             protocol: EtherType, host byte order.
             interface_index: 0 for all interfaces.
             cookie: 64 bits.
@@ -49,7 +49,7 @@ class PacketSocket:
                 without CAP_NET_ADMIN: the three look alike here.
         """
         self.inode = inode
-        self.type = type
+        self.kind = kind
         self.protocol = protocol
         self.interface_index = interface_index
         self.cookie = cookie
