@@ -1,0 +1,138 @@
+"""`doorwatch rules` as people and scripts meet it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from beat_bridge.errors import DoorwatchError
+from detection_rules.commands import rules
+from detection_rules.proof import documents_path
+from detection_rules.rule_set import SHIPPED, load_rules
+
+HIT = {"event": {"category": ["process"], "type": ["start"]}, "process": {"executable": "/run/shm/x"}}
+MISS = {"event": {"category": ["process"], "type": ["start"]}, "process": {"executable": "/usr/bin/x"}}
+
+
+def run(*arguments: str, standard_input: str = "") -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(rules, arguments, input=standard_input)
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    """Its JSON lines."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_match_prints_one_object_for_each_rule_that_fired() -> None:
+    """Documents are numbered from 0, and an empty line counts."""
+    text = "\n".join([json.dumps(MISS), json.dumps(HIT), "", "  ", json.dumps(HIT)])
+    result = run("match", "-", "--format", "json", standard_input=text)
+    assert result.exit_code == 0
+    assert lines(result) == [{"rule": "shared_memory_execution", "documents": [1, 4]}]
+
+
+def test_match_agrees_with_the_documents_beside_the_rules(tmp_path: Path) -> None:
+    """Every document of every rule in one file: each rule fires on its own, and on none that it must not fire on."""
+    documents, must, must_not = [], {}, {}
+    for rule in load_rules():
+        proof = json.loads(documents_path(rule).read_text("utf-8"))
+        start = len(documents)
+        documents += [case["document"] for case in proof["must_match"] + proof["must_not_match"]]
+        must[rule.stem] = set(range(start, start + len(proof["must_match"])))
+        must_not[rule.stem] = set(range(start + len(proof["must_match"]), len(documents)))
+    path = tmp_path / "documents.jsonl"
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents), "utf-8")
+    fired = {row["rule"]: set(row["documents"]) for row in lines(run("match", str(path), "--format", "json"))}  # type: ignore[call-overload] # JSON
+    assert set(fired) == set(must)
+    for stem, numbers in fired.items():
+        assert must[stem] <= numbers
+        assert not must_not[stem] & numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "says"),
+    [
+        ('{"a": 1}\n{"a": \n', "-:2", "not JSON"),
+        ("[]\n", "-:1", "not an object"),
+        ("{}\n\n[1,\n", "-:3", "not JSON"),
+        ('{}\n"x"\n', "-:2", "JSON string"),
+        ("null\n", "-:1", "JSON null"),
+        ("{}\n" + "[" * 100_000 + "\n", "-:2", "not JSON"),
+        ('{\n  "a": 1\n}\n', "-:1", "one document a line"),
+    ],
+)
+def test_a_bad_line_is_named(text: str, place: str, says: str) -> None:
+    """A line that is no JSON object is one clear error with its number."""
+    result = run("match", "-", standard_input=text)
+    assert isinstance(result.exception, DoorwatchError)
+    assert place.removeprefix("-") + ":" in str(result.exception)
+    assert says in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_the_front_door_ends_with_2_on_bad_input(tmp_path: Path) -> None:
+    """A broken rule directory and a broken line are one line on standard error and exit code 2."""
+    (tmp_path / "broken.toml").write_text("[rule", "utf-8")
+    for arguments in (["rules", "match", "/dev/null", "--rules", str(tmp_path)], ["rules", "match", "-"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "doorwatch", *arguments], input=b"x\n", capture_output=True, check=False, timeout=60
+        )
+        assert ended.returncode == 2
+        assert ended.stdout == b""
+        assert len(ended.stderr.splitlines()) == 1
+
+
+def test_list_names_every_rule() -> None:
+    """Both formats name every rule."""
+    assert {row["rule"] for row in lines(run("list", "--format", "json"))} == {rule.stem for rule in load_rules()}
+    assert "kuery" in run("list").stdout
+
+
+def test_test_fails_when_a_document_is_treated_wrongly(tmp_path: Path) -> None:
+    """`rules test` ends with 0 while the documents hold, and with 1 and the reason once one does not."""
+    assert run("test").exit_code == 0
+    for path in SHIPPED.glob("kernel_hook_drift.*"):
+        shutil.copy(path, tmp_path)
+    rule = tmp_path / "kernel_hook_drift.toml"
+    rule.write_text(rule.read_text("utf-8").replace('"kernel_hook_drift" and', '"other" and'), "utf-8")
+    result = run("test", "--rules", str(tmp_path), "--format", "json")
+    assert result.exit_code == 1
+    assert {row["expected"] for row in lines(result)} == {"match"}
+    assert "match expected of document 0" in run("test", "--rules", str(tmp_path)).stdout
+
+
+def test_lint_tells_errors_from_doubts(tmp_path: Path) -> None:
+    """A misspelt field is a warning, missing documents are an error and exit code 1."""
+    assert run("lint").exit_code == 0
+    rule = tmp_path / "kernel_hook_drift.toml"
+    rule.write_text(
+        (SHIPPED / rule.name).read_text("utf-8").replace("doorwatch.finding.state:", "doorwatch.finding.stat:"), "utf-8"
+    )
+    result = run("lint", "--rules", str(tmp_path), "--format", "json")
+    assert result.exit_code == 1
+    assert {(row["check"], row["level"]) for row in lines(result)} == {("documents", "error"), ("fields", "warning")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"must_match": []}',
+        '{"must_match": [{"why": "", "document": {}}], "must_not_match": []}',
+        "\xff",
+    ],
+)
+def test_malformed_documents_are_named(tmp_path: Path, text: str) -> None:
+    """Documents beside a rule that cannot be read are one clear line."""
+    shutil.copy(SHIPPED / "kernel_hook_drift.toml", tmp_path)
+    (tmp_path / "kernel_hook_drift.documents.json").write_text(text, "latin-1")
+    result = run("test", "--rules", str(tmp_path))
+    assert isinstance(result.exception, DoorwatchError)
+    assert "kernel_hook_drift.documents.json" in str(result.exception)

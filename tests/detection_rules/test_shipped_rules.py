@@ -1,0 +1,174 @@
+"""The rules that come with Doorwatch: proven by their documents, and by what the detectors really write."""
+
+import shutil
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from beat_bridge.ecs.findings import finding_document
+from beat_bridge.model.base import Verdict, Viewpoint
+from beat_bridge.model.filters import FilterJudgement, FilterKind, Instruction, SocketFilter
+from beat_bridge.model.findings import Change, Finding, FindingEvent, FindingKind
+from beat_bridge.model.host import Host
+from beat_bridge.model.kernel import Hook
+from beat_bridge.model.pid_files import PidFile
+from beat_bridge.model.sockets import Socket
+from detection_rules import Rule, load_rules
+from detection_rules.lint import lint, queried_fields
+from detection_rules.proof import documents_path, prove, read_proof
+from detection_rules.rule_set import SHIPPED, load_rule
+
+AT = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
+HOST = Host(id="8a1d6f3c", name="web-01", boot_id="5b1c")
+SOCKET = Socket(
+    inode=5,
+    family=17,
+    type=3,
+    protocol=3,
+    network_namespace=4026531840,
+    filter=SocketFilter(kind=FilterKind.CLASSIC, program=(Instruction(6, 0, 0, 1),)),
+)
+EVIDENCE = {
+    "shared_memory_execution": (FindingKind.SHARED_MEMORY_EXECUTION, {}),
+    "abnormal_pid_file": (
+        FindingKind.ABNORMAL_PID_FILE,
+        {"pid_file": PidFile(path="/run/x.pid", size=0, mode=0o644, user_id=0, modified_at=1, changed_at=1, born_at=1)},
+    ),
+    "bpf_on_raw_socket": (
+        FindingKind.SOCKET_FILTER,
+        {"socket": SOCKET, "judgement": FilterJudgement(verdict=Verdict.MALICIOUS, summary="waits")},
+    ),
+    "kernel_hook_drift": (
+        FindingKind.KERNEL_HOOK_DRIFT,
+        {"hook": Hook(surface="idt", symbol="asm_exc_page_fault", expected="a", actual="b")},
+    ),
+}
+RULES = load_rules()
+
+
+@pytest.fixture(params=RULES, ids=lambda rule: rule.stem)
+def rule(request: pytest.FixtureRequest) -> Rule:
+    """Each shipped rule."""
+    value: Rule = request.param
+    return value
+
+
+def test_the_four_rules_are_there() -> None:
+    """The rules have the names that others rely on."""
+    assert {rule.stem for rule in RULES} == set(EVIDENCE)
+
+
+def test_each_rule_treats_its_documents_as_it_must(rule: Rule) -> None:
+    """Every document beside a rule matches or does not match, as it says."""
+    assert prove(rule, read_proof(rule)) == ()
+
+
+def test_each_rule_is_free_of_remarks(rule: Rule) -> None:
+    """No shipped rule reads a field that does not exist, lacks ordinary software, or a triage guide."""
+    assert lint(rule) == ()
+
+
+def test_rules_and_detectors_speak_of_the_same_fields(rule: Rule) -> None:
+    """A finding of the rule's kind, as the bridge really writes it, fires this rule and no other; once gone, none."""
+    kind, evidence = EVIDENCE[rule.stem]
+    finding = Finding(
+        kind=kind,
+        host=HOST,
+        viewpoint=Viewpoint.HOST,
+        subject="process:1:2",
+        verdict=Verdict.MALICIOUS,
+        confidence=0.95,
+        explanation="because",
+        **evidence,
+    )
+    for change, expected in ((Change.OPENED, [rule.stem]), (Change.CHANGED, [rule.stem]), (Change.GONE, [])):
+        event = FindingEvent(change=change, finding=finding, at=AT, first_seen=AT, sequence=0)
+        fired = RULES.match(finding_document(event).body)
+        assert [fires.stem for fires in fired] == expected
+
+
+def test_every_condition_is_held_by_some_document(rule: Rule, tmp_path: Path) -> None:
+    """Changing any one constant or operator of a query makes some document beside the rule fail."""
+    source = rule.path.read_text("utf-8")
+    shutil.copy(documents_path(rule), tmp_path)
+    survivors = []
+    for old, new in _mutations(rule.query):
+        mutant = tmp_path / rule.path.name
+        mutant.write_text(source.replace(rule.query, rule.query.replace(old, new, 1)), "utf-8")
+        changed = load_rule(mutant)
+        if not prove(changed, read_proof(changed)):
+            survivors.append((old, new))
+    assert survivors == []
+
+
+def _mutations(query: str) -> list[tuple[str, str]]:
+    """Each condition of the shipped queries, spoilt in one way."""
+    spoilt = [
+        (old, new)
+        for old, new in (
+            ('"opened"', '"no"'),
+            ('"changed"', '"no"'),
+            ('not ?doorwatch.finding.verdict == "benign"', "true"),
+            ('and not doorwatch.finding.verdict: "benign"', ""),
+            ('not doorwatch.finding.verdict: "benign"', "doorwatch.finding.kind: *"),
+            ('and\n    not doorwatch.filter.verdict: "benign"', ""),
+            ('event.category == "process" and', ""),
+            ('event.type == "start" and', ""),
+            ('event.category == "file" and', ""),
+            ('event.type == "creation" and', ""),
+            ("(/var)?", ""),
+            ("(pid|lock)", "pid"),
+            ("[^/]+", ".+"),
+            ("not ?file.size > 10 and", ""),
+            ("not ?file.size > 10", "not ?file.size > 1"),
+            ('"/dev/*", ', ""),
+            ('"/tmp/*", ', ""),
+            ('"/var/tmp/*", ', ""),
+            ('"/memfd:*", "memfd:*", "* (deleted)"', '"* (deleted)"'),
+            (', "* (deleted)"', ""),
+            ('"/dev/shm/*", ', ""),
+            ('"/dev/shm/*"', '"/dev/shm*"'),
+            ('"/run/shm/*", ', ""),
+            (', "/var/run/shm/*"', ""),
+            ('"/memfd:runc_cloned:*", ', ""),
+            (', "/memfd:crun_cloned:*"', ""),
+            ('"/var/lib/rancher/*", ', ""),
+            ('"haldrund.pid", ', ""),
+            ('"kdevrund.pid", ', ""),
+            ('"initd.lock", ', ""),
+            ('"socket_filter"', '"no"'),
+            ('"orphan_socket" or ', ""),
+            (' or "backdoor_process"', ""),
+            ('"classic" or ', ""),
+            ('"ebpf" or ', ""),
+            (' or "unknown"', ""),
+            ('"kernel_hook_drift"', "*"),
+        )
+        if old in query
+    ]
+    assert len(spoilt) >= 4
+    return spoilt
+
+
+def test_elastics_tooling_finds_what_it_asks_for(rule: Rule) -> None:
+    """Metadata and threat mapping are complete as elastic/detection-rules wants them."""
+    content = tomllib.loads(rule.path.read_text("utf-8"))
+    assert {"creation_date", "integration", "maturity", "updated_date"} <= set(content["metadata"])
+    assert "doorwatch" in content["metadata"]["integration"]
+    assert content["rule"]["license"] == "Apache-2.0"
+    assert content["rule"]["timestamp_override"] == "event.ingested"
+    assert "## Triage and analysis" in content["rule"]["note"]
+    for threat in content["rule"]["threat"]:
+        for technique in threat["technique"]:
+            assert technique["reference"] == f"https://attack.mitre.org/techniques/{technique['id']}/"
+    assert rule.path.parent == SHIPPED
+
+
+def test_endpoint_rules_mark_our_fields_optional(rule: Rule) -> None:
+    """Elasticsearch refuses EQL over a field that no index maps, so ours are optional: Defend may be alone."""
+    if rule.language == "eql":
+        ours = [name for name in queried_fields(rule) if name.startswith("doorwatch.")]
+        assert ours
+        assert all(rule.query.count(name) == rule.query.count(f"?{name}") for name in ours)
