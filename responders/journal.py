@@ -30,7 +30,7 @@ CREATE INDEX IF NOT EXISTS incidents_by_subject ON incidents (host_id, pid, find
 CREATE TABLE IF NOT EXISTS alerts (
     uuid TEXT PRIMARY KEY, incident TEXT NOT NULL, received_at REAL NOT NULL, alert TEXT NOT NULL,
     status TEXT NOT NULL, reason TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS alerts_waiting ON alerts (received_at) WHERE status = 'queued';
+CREATE INDEX IF NOT EXISTS alerts_waiting ON alerts (received_at) WHERE status IN ('working', 'queued');
 CREATE INDEX IF NOT EXISTS alerts_by_incident ON alerts (incident);
 CREATE TABLE IF NOT EXISTS steps (
     incident TEXT NOT NULL, sequence INTEGER NOT NULL, action TEXT NOT NULL, state TEXT NOT NULL, at REAL NOT NULL,
@@ -55,6 +55,15 @@ class Receipt(Value, frozen=True, kw_only=True):
     status: str
     """`accepted`, `duplicate` (this alert was here before), `not_actionable`."""
     reason: str = ""
+
+
+class Waiting(Value, frozen=True, kw_only=True):
+    """An alert to be worked on."""
+
+    alert: Alert
+    incident: str
+    interrupted: bool
+    """It was begun before, and the responder was stopped meanwhile."""
 
 
 class Lease(Value, frozen=True, kw_only=True):
@@ -145,12 +154,18 @@ class Journal:
                 raise QueueFullError(f"{maximum_pending} alerts wait already: come back later")
         return tuple(receipts)
 
-    def next_alert(self) -> tuple[Alert, str] | None:
-        """The alert that has waited longest, and its incident's id."""
+    def next_alert(self) -> Waiting | None:
+        """Begin with the alert that has waited longest; one that was begun before comes first."""
         row = self._one(
-            "SELECT alert, incident FROM alerts WHERE status = 'queued' ORDER BY received_at, rowid LIMIT 1"
+            "SELECT alert, incident, status FROM alerts WHERE status IN ('working', 'queued') "
+            "ORDER BY status DESC, received_at, rowid LIMIT 1"
         )
-        return None if row is None else (msgspec.json.decode(row[0], type=Alert), row[1])
+        if row is None:
+            return None
+        alert = msgspec.json.decode(row[0], type=Alert)
+        with self._transaction() as sql:
+            sql.execute("UPDATE alerts SET status = 'working' WHERE uuid = ?", (alert.uuid,))
+        return Waiting(alert=alert, incident=row[1], interrupted=row[2] == "working")
 
     def finish_alert(self, uuid: str, reason: str) -> None:
         """It has been worked on; `reason` says how that ended."""
@@ -272,7 +287,7 @@ class Journal:
         return opened.id
 
     def _pending(self, sql: sqlite3.Connection) -> int:
-        return int(sql.execute("SELECT count(*) FROM alerts WHERE status = 'queued'").fetchone()[0])
+        return int(sql.execute("SELECT count(*) FROM alerts WHERE status IN ('working', 'queued')").fetchone()[0])
 
     def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
         rows = self._all(query, *values)

@@ -1,20 +1,23 @@
 """Leases in the kernel: a ruleset that drops while a set has elements, and elements that the kernel's timer removes.
 
 For one lease there is one table of family inet and, where the kernel has the hook, one of family netdev, both named
-after the incident. In each, every dropping rule asks a set that is empty once the timeout has passed; what is left
-then lets everything through. Both tables come and go in one transaction.
+after the incident. In each, the dropping rules ask whether 0 is in a set (`meta mark & 0 @lease`: true for every packet
+while the set has its one element), and the set is empty once the timeout has passed; what is left then lets everything
+through. Nothing that a hostile host could name, like an interface, is a key. Both tables change in one transaction.
 
 What is covered, by where the kernel calls the hooks (net/core/dev.c, net/ipv4, net/ipv6):
 
 - inet prerouting and output see every IP packet that arrives, is forwarded or is sent by IP sockets, raw ones too;
 - netdev egress sees every frame on its way to a device, so also those that packet sockets send;
+- since Linux 6.16 an interface that is renamed leaves the netdev chain that names it (IP stays cut off by the inet
+  table): who may rename an interface may also delete the tables;
 - packet sockets receive before any of these: an isolated process may still hear, but it cannot answer.
 """
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -91,20 +94,18 @@ def renew(namespace: NetworkNamespace, name: str, seconds: int) -> None:
     Raises:
         ActionFailedError: There is no live lease of this name any more, or nft failed.
     """
-    families = _families(namespace, name)
-    if not families:
-        raise ActionFailedError(f"the kernel holds no lease {name}: there is nothing to renew")
-    commands = []
-    for family in families:
-        live = _elements(_ask(namespace, "list", "table", family, name))
-        if not live:
-            raise ActionFailedError(f"the lease {name} has lapsed: there is nothing to renew")
-        place = {"family": family, "table": name, "name": "lease"}
-        keys = [element["val"] for element in live]
-        timed = [{"elem": {"val": key, "timeout": seconds}} for key in keys]
-        # before Linux 6.13 adding an element that is there does not change its timeout: remove it and add it anew
-        commands += [{"delete": {"element": {**place, "elem": keys}}}, {"add": {"element": {**place, "elem": timed}}}]
-    _apply(namespace, msgspec.json.encode({"nftables": commands}))
+    view = look(namespace, name)
+    if view is None or not view.live:
+        raise ActionFailedError(f"the lease {name} has lapsed or was released: there is nothing to renew")
+    # before Linux 6.13 adding an element that is there does not change its timeout: remove it and add it anew
+    _apply(
+        namespace,
+        "".join(
+            f"delete element {family} {name} lease {{ 0 }}\n"
+            f"add element {family} {name} lease {{ 0 timeout {seconds}s }}\n"
+            for family in _families(namespace, name)
+        ),
+    )
 
 
 def release(namespace: NetworkNamespace, name: str) -> None:
@@ -129,7 +130,9 @@ def look(namespace: NetworkNamespace, name: str) -> LeaseView | None:
         return None
     listing = [entry for family in families for entry in _ask(namespace, "list", "table", family, name)]
     counters = {entry["counter"]["name"]: entry["counter"]["packets"] for entry in listing if "counter" in entry}
-    remaining = [element.get("expires", 0) for element in _elements(listing)]
+    elements = [element for entry in listing if "set" in entry for element in entry["set"].get("elem", ())]
+    # the kernel does not list elements whose time is over
+    remaining = [element["elem"].get("expires", 0) for element in elements]
     return LeaseView(
         live=bool(remaining),
         remaining=float(max(remaining, default=0)),
@@ -139,47 +142,43 @@ def look(namespace: NetworkNamespace, name: str) -> LeaseView | None:
     )
 
 
+def _lease_set(seconds: int) -> str:
+    return f"set lease {{ type mark; flags timeout; elements = {{ 0 timeout {seconds}s }}; }}"
+
+
 def _inet_table(name: str, seconds: int, arriving: Iterable[str], leaving: Iterable[str]) -> str:
     allowed_in = "".join(f"    {rule}\n" for rule in arriving)
     allowed_out = "".join(f"    {rule}\n" for rule in leaving)
     return f"""table inet {name} {{
-  set lease {{
-    type nf_proto; flags timeout
-    elements = {{ ipv4 timeout {seconds}s, ipv6 timeout {seconds}s }}
-  }}
+  {_lease_set(seconds)}
   counter heard {{ }}
   counter spoken {{ }}
   chain arriving {{
     type filter hook prerouting priority {PRIORITY}; policy accept;
     iif lo accept
-{allowed_in}    meta nfproto @lease counter name heard drop
+{allowed_in}    meta mark & 0 @lease counter name heard drop
   }}
   chain leaving {{
     type filter hook output priority {PRIORITY}; policy accept;
     oif lo accept
-{allowed_out}    meta nfproto @lease counter name spoken drop
+{allowed_out}    meta mark & 0 @lease counter name spoken drop
   }}
 }}
 """
 
 
 def _netdev_table(name: str, seconds: int, devices: Sequence[str], leaving: Iterable[str]) -> str:
-    # the set holds interface indices: a renamed interface stays cut off
-    elements = ", ".join(f'"{device}" timeout {seconds}s' for device in devices)
-    quoted = ", ".join(f'"{device}"' for device in devices)
     rules = list(leaving)
     if any(rule.startswith("ip ") for rule in rules):
         rules.append("meta protocol arp accept")
     allowed = "".join(f"    {rule}\n" for rule in rules)
+    quoted = ", ".join(f'"{device}"' for device in devices)
     return f"""table netdev {name} {{
-  set lease {{
-    type iface_index; flags timeout
-    elements = {{ {elements} }}
-  }}
+  {_lease_set(seconds)}
   counter raw {{ }}
   chain egress {{
     type filter hook egress devices = {{ {quoted} }} priority {PRIORITY}; policy accept;
-{allowed}    oif @lease counter name raw drop
+{allowed}    meta mark & 0 @lease counter name raw drop
   }}
 }}
 """
@@ -211,17 +210,6 @@ def _families(namespace: NetworkNamespace, name: str) -> list[str]:
     return [family for family in ("inet", "netdev") if family in present]
 
 
-def _elements(listing: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """The live elements of the set `lease`; the kernel does not list lapsed ones."""
-    return [
-        element["elem"]
-        for entry in listing
-        if "set" in entry
-        for element in entry["set"].get("elem", ())
-        if isinstance(element, dict)
-    ]
-
-
 def _ask(namespace: NetworkNamespace, *arguments: str) -> list[dict[str, Any]]:
     """Run a listing command and return its objects."""
     answer = _run(namespace, ["nft", "-j", *arguments], b"")
@@ -232,10 +220,9 @@ def _ask(namespace: NetworkNamespace, *arguments: str) -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
-def _apply(namespace: NetworkNamespace, ruleset: str | bytes) -> None:
+def _apply(namespace: NetworkNamespace, ruleset: str) -> None:
     """Run one transaction: all of it happens, or nothing."""
-    form = ["-j"] if isinstance(ruleset, bytes) else []
-    _run(namespace, ["nft", *form, "-f", "-"], ruleset if isinstance(ruleset, bytes) else ruleset.encode("ascii"))
+    _run(namespace, ["nft", "-f", "-"], ruleset.encode("ascii"))
 
 
 def _run(namespace: NetworkNamespace, arguments: Sequence[str], data: bytes) -> bytes:

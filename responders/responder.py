@@ -27,7 +27,7 @@ from responders import audit
 from responders.alerts import Alert
 from responders.confirmation import epoch_of
 from responders.incidents import Incident
-from responders.journal import Journal, Receipt
+from responders.journal import Journal, Receipt, Waiting
 from responders.leases import LeaseKeeper
 from responders.options import ResponderOptions
 from responders.outcomes import CureResult, RecordsError
@@ -160,7 +160,7 @@ class Responder:
                 pause = self._keeper.watch()
                 waiting = self.journal.next_alert()
                 if waiting is not None:
-                    self._answer(*waiting)
+                    self._answer(waiting)
                     pause = 0.0
                 self.trouble = ""
             except RecordsError as error:
@@ -177,18 +177,19 @@ class Responder:
         except RecordsError as error:
             log.warning("steps wait to be published at the next start: %s", error)
 
-    def _answer(self, alert: Alert, identifier: str) -> None:
+    def _answer(self, waiting: Waiting) -> None:
         """Work on one alert until its playbook ended."""
-        incident = self.journal.incident(identifier)
+        alert = waiting.alert
+        incident = self.journal.incident(waiting.incident)
         if incident is None:
-            raise RecordsError(f"{self.journal.path}: the incident {identifier} of alert {alert.uuid} is missing")
+            raise RecordsError(f"{self.journal.path}: the incident {waiting.incident} of alert {alert.uuid} is missing")
         playbook, reason = choose(self.playbooks, alert)
         if playbook is None:
             self.journal.finish_alert(alert.uuid, f"no playbook answers: {reason}")
             log.info("alert %s of rule %r: no playbook answers: %s", alert.uuid, alert.rule_name, reason)
             return
         try:
-            Response(self._means, incident, alert, playbook).run()
+            Response(self._means, incident, alert, playbook).run(interrupted=waiting.interrupted)
             result = f"answered by {playbook.name}"
         except RecordsError:
             raise  # tried again

@@ -76,14 +76,17 @@ class Response:
         self.plan = Plan()
         self.last = self._last_states()
 
-    def run(self) -> None:
+    def run(self, *, interrupted: bool = False) -> None:
         """Do what is still to be done of the playbook.
+
+        Args:
+            interrupted: This alert was begun before: what is done already is its own doing.
 
         Raises:
             RecordsError: The responder's own records could not be written: it is to be run again.
         """
         todo = [step for step in self.playbook.steps if not self._is_over(step)]
-        if len(todo) < len(self.playbook.steps):
+        if len(todo) < len(self.playbook.steps) and not interrupted:
             self._note_duplicate([step for step in self.playbook.steps if step not in todo])
         if not todo:
             return

@@ -19,7 +19,8 @@ HEADER_SECONDS = 10.0
 """How long a connection may take to its first complete request."""
 CONNECTIONS = 128
 """At most at once; beyond it senders get 503."""
-STOP_SECONDS = 10
+STOP_SECONDS = 5
+"""How long answers that are under way may take when the server is stopped."""
 
 
 class _PunctualProtocol(H11Protocol):
@@ -32,6 +33,11 @@ class _PunctualProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.deadline.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self.transport.abort()  # an idle TLS connection: its other side need not agree to the end
 
     def _hang_up_if_silent(self) -> None:
         if self.conn.their_state is h11.IDLE:  # no complete request head has come
