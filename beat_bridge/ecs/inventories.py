@@ -69,6 +69,7 @@ def _coverage_part(coverage: Coverage) -> Body:
                 "detail": coverage.detail,
                 "examined": coverage.examined,
                 "missed": coverage.missed,
+                "listed": coverage.listed or coverage.status is CoverageStatus.COMPLETE,
             }
         },
     }

@@ -150,6 +150,13 @@ COVERAGE = (
     _field("coverage.reason", _K, "Why not complete: absent, refused, failed or unsupported.", "refused"),
     _field("coverage.detail", _T, "What was not seen, why, and what to do about it.", "ptrace_scope is 3"),
     _field("coverage.examined", _L, "Objects looked at.", "1087"),
+    _field(
+        "coverage.listed",
+        _B,
+        "Everything there is was listed: what the inventory does not show does not exist, although some of it could "
+        "not be looked into.",
+        "true",
+    ),
     _field("coverage.missed", _L, "Objects known to exist that could not be looked at.", "3"),
 )
 RESPONSE = (
