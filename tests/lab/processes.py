@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 CLONE_FILES = 0x400
@@ -63,11 +64,11 @@ def running(
         try:
             os.close(ready)
             os.close(release)
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            die_with_parent()
             if user_id is not None:
                 become(user_id)
             if namespaces:
-                unshare(CLONE_NEWUSER | CLONE_NEWNET)
+                enter_own_namespaces()
             numbers = body()
             os.write(tell, struct.pack(f"={len(numbers) + 1}q", len(numbers), *numbers))
             os.read(wait, 1)
@@ -114,6 +115,20 @@ def become(user_id: int) -> None:
     os.setresgid(user_id, user_id, user_id)
     os.setresuid(user_id, user_id, user_id)
     _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # as after an execve: the user may look at its own process
+
+
+def die_with_parent() -> None:
+    """Be killed by the kernel when the thread that forked this process ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def enter_own_namespaces() -> None:
+    """Become root of a user and a network namespace of one's own, as `unshare -Urn` does."""
+    user_id, group_id = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user_id} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group_id} 1")
 
 
 def unshare(what: int) -> None:

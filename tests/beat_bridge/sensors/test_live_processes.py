@@ -18,14 +18,20 @@ from beat_bridge.sensors.host import capabilities, look
 pytestmark = pytest.mark.live
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
-NULL = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+NULL = subprocess.DEVNULL
 
 
 @contextmanager
 def _started(*arguments: str, executable: str, environment: dict[str, str] | None = None) -> Iterator[int]:
     """A sleeping process, ended with the block."""
     child = subprocess.Popen(
-        list(arguments), executable=executable, env=environment or {}, start_new_session=True, **NULL
+        list(arguments),
+        executable=executable,
+        env=environment or {},
+        start_new_session=True,
+        stdin=NULL,
+        stdout=NULL,
+        stderr=NULL,
     )
     try:
         yield child.pid
@@ -103,7 +109,14 @@ def test_a_program_that_never_was_a_file_is_told() -> None:
         target.flush()
         reader = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
     try:
-        child = subprocess.Popen(["[kworker]", "300"], executable=f"/proc/self/fd/{reader}", pass_fds=[reader], **NULL)
+        child = subprocess.Popen(
+            ["[kworker]", "300"],
+            executable=f"/proc/self/fd/{reader}",
+            pass_fds=[reader],
+            stdin=NULL,
+            stdout=NULL,
+            stderr=NULL,
+        )
         try:
             found = _executable(_process(child.pid))
         finally:
@@ -118,7 +131,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     """Names, arguments and paths of any bytes are told as text that JSON can carry, and disturb no field."""
     path = os.fsencode(tmp_path) + b"/a) S 1 \n\xff\x1b[2J"
     shutil.copy(os.fsencode(SLEEP), path)
-    child = subprocess.Popen([b"\xfe\n", b"300"], executable=path, env={}, **NULL)
+    child = subprocess.Popen([b"\xfe\n", b"300"], executable=path, stdin=NULL, stdout=NULL, stderr=NULL)
     try:
         found = _process(child.pid)
     finally:

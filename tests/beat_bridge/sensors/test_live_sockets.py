@@ -80,12 +80,10 @@ def test_every_kind_of_socket_is_told_with_its_own_filter() -> None:
 
 
 def test_ss_and_proc_tell_the_same_packet_sockets() -> None:
-    """`ss -0pb` in the namespace shows the same filter, and /proc/net/packet the same inodes, types and protocols."""
+    """`ss -0pb` shows the same filter, and /proc/net/packet the same inodes, types and protocols."""
     with lab.running(_one_of_each) as fixture:
         enter = ["nsenter", f"--user=/proc/{fixture.pid}/ns/user", f"--net=/proc/{fixture.pid}/ns/net"]
-        told = subprocess.run(
-            [*enter, "--preserve-credentials", "ss", "-0pbe"], capture_output=True, text=True, check=True
-        )
+        told = subprocess.run([*enter, "ss", "-0pbe"], capture_output=True, text=True, check=True)
         table = Path(f"/proc/{fixture.pid}/net/packet").read_text().splitlines()[1:]
         found = {
             each.inode: each
@@ -94,7 +92,7 @@ def test_ss_and_proc_tell_the_same_packet_sockets() -> None:
         }
     rows = {int(row.split()[8]): (int(row.split()[2]), int(row.split()[3], 16)) for row in table}
     assert rows == {inode: (each.type, each.protocol) for inode, each in found.items()}
-    filters = re.findall(r"bpf filter \(\d+\):((?:  0x\w+ \d+ \d+ \d+,)+)", told.stdout)
+    filters = re.findall(r"bpf filter \([1-9]\d*\): (.*)", told.stdout)
     shown = [
         tuple(
             Instruction(int(c, 16), int(t), int(f), int(k))

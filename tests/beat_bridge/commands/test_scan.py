@@ -1,0 +1,145 @@
+"""`doorwatch scan`: what it says, and with which exit code."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from beat_bridge.commands.scan import scan
+from beat_bridge.ecs.fields import unknown_fields
+from beat_bridge.errors import DoorwatchError
+from beat_bridge.model.base import Reason, Viewpoint
+from beat_bridge.model.coverage import Coverage, CoverageStatus
+from beat_bridge.model.filters import FilterKind, Instruction, SocketFilter
+from beat_bridge.model.host import Host
+from beat_bridge.model.inventory import Inventory, decode, encode
+from beat_bridge.model.sockets import Holder, Socket
+from tests.lab import processes as lab
+
+COMPLETE = tuple(
+    Coverage(sensor=sensor, status=CoverageStatus.COMPLETE)
+    for sensor in ("packet_sockets", "socket_filters", "processes", "pid_files")
+)
+GAP = Coverage(
+    sensor="socket_filters", status=CoverageStatus.PARTIAL, reason=Reason.REFUSED, detail="12 refused; run as root"
+)
+
+
+def _inventory(sockets: tuple[Socket, ...] = (), coverage: tuple[Coverage, ...] = COMPLETE) -> Inventory:
+    return Inventory(
+        host=Host(id="m", name="web-1", boot_id="b"),
+        viewpoint=Viewpoint.HOST,
+        taken_at=datetime(2026, 1, 2, tzinfo=UTC),
+        sockets=sockets,
+        coverage=coverage,
+    )
+
+
+def _backdoor() -> Socket:
+    program = tuple(Instruction(*each) for each in lab.BPF_MAGIC_PACKET)
+    return Socket(
+        inode=77,
+        family=socket.AF_PACKET,
+        type=3,
+        protocol=3,
+        network_namespace=1,
+        filter=SocketFilter(kind=FilterKind.CLASSIC, program=program),
+        holders=(Holder(pid=4, fd=3),),
+    )
+
+
+def _scan(inventory: Inventory, *arguments: str) -> Result:
+    return CliRunner().invoke(scan, ["--inventory", "-", *arguments], input=encode(inventory))
+
+
+@pytest.mark.parametrize(
+    ("inventory", "code"),
+    [
+        (_inventory(), 0),
+        (_inventory((_backdoor(),)), 1),
+        (_inventory((_backdoor(),), (GAP,)), 1),
+        (_inventory(coverage=(GAP,)), 3),
+        (_inventory(coverage=()), 3),
+    ],
+    ids=["clean", "findings", "findings and gaps", "gaps", "no account of any sensor"],
+)
+def test_the_exit_code_tells_clean_from_not_checked(inventory: Inventory, code: int) -> None:
+    """0 means that everything was checked and nothing found; a gap is never folded into it."""
+    assert _scan(inventory).exit_code == code
+    assert _scan(inventory, "--format", "json").exit_code == code
+
+
+def test_the_table_shows_findings_and_gaps() -> None:
+    """The table names the verdict and the magic value, and a gap with its reason and what to do."""
+    text = " ".join(_scan(_inventory((_backdoor(),), (*COMPLETE[1:], GAP))).output.split())
+    assert "malicious" in text
+    assert "0x7255" in text
+    assert "refused: 12 refused; run as root" in text
+
+
+def test_json_is_one_known_document_a_line() -> None:
+    """Every line is an ECS document of known fields: the findings first, then the account of each sensor."""
+    lines = _scan(_inventory((_backdoor(),)), "--format", "json").output.splitlines()
+    documents = [json.loads(line) for line in lines]
+    assert all(not unknown_fields(document) for document in documents)
+    assert documents[0]["doorwatch"]["finding"]["verdict"] == "malicious"
+    sensors = [each["doorwatch"]["coverage"]["sensor"] for each in documents if "coverage" in each["doorwatch"]]
+    assert sensors == [each.sensor for each in COMPLETE]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 3}', b"\xff\xfe"])
+def test_what_is_no_inventory_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    """A file that is no inventory gets one line that names it."""
+    path = tmp_path / "inventory.json"
+    path.write_bytes(content)
+    answer = CliRunner().invoke(scan, ["--inventory", str(path)])
+    assert isinstance(answer.exception, DoorwatchError)
+    assert str(answer.exception).startswith(f"{path}: not a Doorwatch inventory")
+    assert "\n" not in str(answer.exception)
+
+
+def test_a_missing_file_is_refused_in_one_line() -> None:
+    """A path that cannot be read gets one line that says so."""
+    answer = CliRunner().invoke(scan, ["--inventory", "/nonexistent/inventory.json"])
+    assert str(answer.exception) == "/nonexistent/inventory.json: cannot read: No such file or directory"
+
+
+@pytest.mark.live
+def test_a_look_can_be_recorded_and_judged_again(tmp_path: Path) -> None:
+    """The recorded look is private, holds the fixture's socket, and is judged the same when read again."""
+    kept: list[socket.socket] = []
+
+    def body() -> list[int]:
+        kept.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)))
+        lab.attach(kept[0], lab.BPF_MAGIC_PACKET)
+        return [lab.inode(kept[0])]
+
+    path = tmp_path / "look.json"
+    with lab.running(body) as fixture:
+        live = CliRunner().invoke(scan, ["--format", "json", "--save", str(path)])
+    assert live.exit_code == 1
+    assert path.stat().st_mode & 0o777 == 0o600
+    recorded = decode(path.read_bytes(), str(path))
+    assert fixture.told[0] in {each.inode for each in recorded.sockets}
+    again = CliRunner().invoke(scan, ["--format", "json", "--inventory", str(path)])
+    assert (again.exit_code, again.output) == (live.exit_code, live.output)
+
+
+@pytest.mark.live
+def test_the_command_itself_exits_with_the_code() -> None:
+    """The installed `doorwatch scan` hands its exit code to the shell."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "doorwatch", "scan", "--inventory", "-"],
+        input=encode(_inventory(coverage=(GAP,))),
+        capture_output=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert answer.returncode == 3
+    assert b"run as root" in answer.stdout
