@@ -38,8 +38,6 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
     write_atomically(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
     write_atomically(
         key_file,
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
     return certificate_file, key_file

@@ -1,5 +1,6 @@
 """`doorwatch demo`."""
 
+import logging
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ def demo(picture: Path | None) -> None:
     A harmless emulator of a backdoor is started in namespaces of its own, found, explained, contained, released and
     proven gone. Nothing outside the emulator and its namespaces is touched, and no root is needed.
     """
+    logging.getLogger().addHandler(logging.NullHandler())  # the stage tells what the log would
     stage = Stage(record=picture is not None)
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="doorwatch-demo-")))

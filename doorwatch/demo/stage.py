@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -40,7 +41,9 @@ class Stage:
     def say(self, words: str, *, holds: bool | None = None) -> None:
         """One line; `holds` marks a claim that was checked."""
         mark, style = MARKS[holds]
-        self.console.print(Text.assemble(f"   {mark} " if holds is None else (f"   {mark} ", style), printable(words)))
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row("  ", Text(mark, style=style), Text(printable(words)))
+        self.console.print(line)
         if holds is False:
             self.broken.append(words)
 
@@ -51,9 +54,7 @@ class Stage:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        indented = Table.grid(padding=(0, 0, 0, 5))
-        indented.add_row(table)
-        self.console.print(indented)
+        self.console.print(Padding(table, (0, 0, 0, 5)))
 
     def save_picture(self, path: Path) -> None:
         """What was printed, as an SVG that stands alone."""

@@ -21,7 +21,7 @@ from doorwatch.demo.certificates import write_certificate
 from doorwatch.demo.emulator import FILTER
 from doorwatch.demo.lab import Lab
 from doorwatch.demo.stage import Stage
-from doorwatch.run.service import Service, open_service
+from doorwatch.run.service import Seams, Service, open_service
 from responders import audit
 from responders.incidents import Incident
 from responders.options import ResponderOptions
@@ -86,7 +86,7 @@ class Story:
             ),
         )
         look = only_the_emulator(self.lab.emulator_pid)
-        with open_service(configuration, look=look, probe=self._probe, observe=self.documents.put) as service:
+        with open_service(configuration, Seams(look=look, probe=self._probe, observe=self.documents.put)) as service:
             yield service
 
     def _probe(self, _: Incident) -> str:
@@ -111,7 +111,9 @@ class Story:
         looked = service.look()
         took = (time.monotonic() - began) * 1000
         found = [entry.finding for entry in service.watch.open_findings.values()]
-        stage.say(f"one look at this host took {took:.0f} ms and opened {len(found)} findings", holds=looked and bool(found))
+        stage.say(
+            f"one look at this host took {took:.0f} ms and opened {len(found)} findings", holds=looked and bool(found)
+        )
         stage.table(
             ("verdict", "kind", "confidence"),
             [
@@ -124,7 +126,7 @@ class Story:
         if filtered is None or filtered.judgement is None or filtered.socket is None:
             return
         stage.act("The filter, in words")
-        stage.say(f"seen through {' and '.join(filtered.socket.seen_by)}")
+        stage.say(f"seen through {', '.join(filtered.socket.seen_by)}")
         stage.say(filtered.judgement.summary)
         for reason in filtered.judgement.reasons:
             stage.say(reason)
@@ -160,7 +162,7 @@ class Story:
         stage.say(f"proof from outside: {isolated or 'none'}", holds=f"{PROBES} of {PROBES}" in isolated)
 
     def _step(self, document: Document, response: dict[str, Any]) -> None:
-        words = document.body.get("message", "")
+        words = str(document.body.get("message", "")).partition(": ")[2]
         good = response["state"] in {"succeeded", "expired", "released"}
         self.stage.say(f"{response['action'].replace('_', ' ')}: {words}", holds=good)
 

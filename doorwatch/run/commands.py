@@ -28,7 +28,7 @@ HEARTBEAT_SECONDS = 60.0
     help="The configuration file (docs/configuration.md).",
 )
 @click.option("--check", is_flag=True, help="Only check the file and whether its targets answer; exit 2 if not.")
-def run(path: Path, check: bool) -> None:  # noqa: FBT001 - click gives a flag by position or name alike
+def run(path: Path, check: bool) -> None:
     """Run the bridge, and the responder, from one configuration file.
 
     A target that cannot be reached is told in one line with its place in the file; documents wait in the spool.

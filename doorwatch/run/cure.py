@@ -29,7 +29,7 @@ def verify_with(watch: Watch) -> Callable[[Incident], CureResult]:
                 cured=None,
                 explanation=f"a new look does not show {unclear[0].finding.kind.value}, and could not see all: {gaps}",
             )
-        seen = f"{len(look.inventory.processes)} processes and {len(look.inventory.sockets)} packet or filtered sockets"
-        return CureResult(cured=True, explanation=f"a new look at {seen} no longer shows it")
+        seen = ", ".join(f"{entry.sensor} {entry.examined}" for entry in look.inventory.coverage)
+        return CureResult(cured=True, explanation=f"a new look no longer shows it (examined: {seen})")
 
     return verify

@@ -1,6 +1,5 @@
 """Where every document of this process goes: to the spool, and then past the rules."""
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -26,24 +25,15 @@ class Publisher:
         """
         self._spool = spool
         self._consider = consider
-        self._mutex = threading.Lock()
-        self._kept: list[Document] = []
 
     def publish(self, documents: Iterable[Document]) -> None:
         """Spool documents, then evaluate the rules over them: an alert never knows more than the disk does.
 
         Raises:
-            DoorwatchError: The spool took none of them.
+            DoorwatchError: The spool took none of them, or an alert could not be kept.
         """
-        with self._mutex:
-            batch = [*self._kept, *documents]
-            self._spool.append(map(serialise, batch))
-            self._kept.clear()
+        batch = list(documents)
+        self._spool.append(map(serialise, batch))
         if self._consider is not None:
             for document in batch:
                 self._consider(document)
-
-    def keep(self, documents: Iterable[Document]) -> None:
-        """Hold documents back until the next `publish`, for a sender that cannot come again."""
-        with self._mutex:
-            self._kept.extend(documents)

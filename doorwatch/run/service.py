@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,11 +29,21 @@ from doorwatch.run.publisher import Publisher
 from doorwatch.run.watch import Watch
 from responders.incidents import Incident
 from responders.options import ResponderOptions
-from responders.playbooks.model import Playbook
 from responders.responder import Responder
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 15.0
+
+
+class Seams(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller may put in the place of the parts that look outwards."""
+
+    look: Callable[[], Inventory] = look_at_host
+    """The sensors."""
+    probe: Callable[[Incident], str] | None = None
+    """Says what is seen of an isolated host from outside."""
+    observe: Callable[[Document], None] | None = None
+    """Is shown every document once it is on disk."""
 
 
 class Service:
@@ -80,6 +90,14 @@ class Service:
             last_error=self.last_error or (self.forwarder.status().detail if self.forwarder else ""),
         )
 
+    def record(self, step: ResponseStep) -> None:
+        """Publish what the responder did.
+
+        Raises:
+            DoorwatchError: It could not be made durable; the responder tells it again.
+        """
+        self._publisher.publish([response_document(step, self.configuration.namespace)])
+
     def note_final_status(self) -> None:
         """Remember how it stood when everything else had stopped."""
         self.final_status = self.status()
@@ -94,44 +112,24 @@ class Service:
 
 
 @contextmanager
-def open_service(
-    configuration: Configuration,
-    *,
-    look: Callable[[], Inventory] = look_at_host,
-    probe: Callable[[Incident], str] | None = None,
-    playbooks: Sequence[Playbook] | None = None,
-    observe: Callable[[Document], None] | None = None,
-) -> Iterator[Service]:
+def open_service(configuration: Configuration, seams: Seams | None = None) -> Iterator[Service]:
     """Open and start everything a configuration asks for.
-
-    Args:
-        configuration: Checked by its type.
-        look: The sensors.
-        probe: Says what is seen of an isolated host from outside.
-        playbooks: Instead of those that the configuration names.
-        observe: Is shown every document once it is on disk.
 
     Raises:
         DoorwatchError: A part cannot be opened; what was opened before is closed again.
     """
+    seams = seams or Seams()
     state = ensure_private_directory(configuration.state_dir)
     with ExitStack() as stack:
-        spool = stack.enter_context(
-            Spool(state / "spool", budget_bytes=configuration.spool.budget_mib * MIB),
-        )
+        spool = stack.enter_context(Spool(state / "spool", budget_bytes=configuration.spool.budget_mib * MIB))
         engine, outbox = _open_engine(configuration, state, stack)
-        publisher = Publisher(spool, _consider(engine, observe))
-        watch = Watch(look, publisher.publish, state / "findings.json", configuration.namespace)
+        publisher = Publisher(spool, _consider(engine, seams.observe))
+        watch = Watch(seams.look, publisher.publish, state / "findings.json", configuration.namespace)
         service = Service(configuration, spool, publisher, watch)
         stack.callback(service.note_final_status)
         service.forwarder = _start_forwarder(configuration, state, spool, stack)
         if configuration.responder is not None:
-            options = configuration.responder
-            if not options.state_dir:
-                options = msgspec.structs.replace(options, state_dir=str(state / "responder"))
-            service.responder, service.alerts_url = _start_responder(
-                options, watch, publisher, configuration.namespace, stack, look, probe, playbooks
-            )
+            _start_responder(configuration.responder, service, seams, stack)
         if outbox is not None and configuration.alerts is not None:
             _start_courier(configuration.alerts, service.alerts_url, outbox, stack)
         yield service
@@ -165,7 +163,9 @@ def _start_forwarder(configuration: Configuration, state: Path, spool: Spool, st
     """Begin to ship, to the cluster or to the local store."""
     target: Target
     if configuration.elasticsearch is None:
-        store = stack.enter_context(LocalStore(state / "store.sqlite", budget_bytes=configuration.store.budget_mib * MIB))
+        store = stack.enter_context(
+            LocalStore(state / "store.sqlite", budget_bytes=configuration.store.budget_mib * MIB)
+        )
         target = LocalTarget(store.add)
     else:
         from beat_bridge.shipping.bulk import BulkTarget  # noqa: PLC0415 - loads the client, an extra
@@ -186,29 +186,21 @@ def _start_forwarder(configuration: Configuration, state: Path, spool: Spool, st
     return forwarder
 
 
-def _start_responder(  # noqa: PLR0913 - it joins this many parts
-    options: ResponderOptions,
-    watch: Watch,
-    publisher: Publisher,
-    namespace: str,
-    stack: ExitStack,
-    look: Callable[[], Inventory],
-    probe: Callable[[Incident], str] | None,
-    playbooks: Sequence[Playbook] | None,
-) -> tuple[Responder, str]:
+def _start_responder(options: ResponderOptions, service: Service, seams: Seams, stack: ExitStack) -> None:
     from responders.webhook.application import create_app  # noqa: PLC0415 - loads the web server, an extra
     from responders.webhook.credentials import load_credentials  # noqa: PLC0415
     from responders.webhook.server import WebhookServer  # noqa: PLC0415
 
-    def record(step: ResponseStep) -> None:
-        publisher.publish([response_document(step, namespace)])
-
+    if not options.state_dir:
+        options = msgspec.structs.replace(options, state_dir=str(service.configuration.state_dir / "responder"))
     credentials = load_credentials(options)
-    responder = stack.enter_context(
-        Responder(options, verify=verify_with(watch), record=record, inventory=look, probe=probe, playbooks=playbooks)
+    responder = Responder(
+        options, verify=verify_with(service.watch), record=service.record, inventory=seams.look, probe=seams.probe
     )
+    stack.enter_context(responder)
     app = create_app(responder.submit, lambda: responder.healthy, credentials)
-    return responder, stack.enter_context(WebhookServer(app, options)).url
+    service.responder = responder
+    service.alerts_url = stack.enter_context(WebhookServer(app, options)).url
 
 
 def _start_courier(options: AlertOptions, own_url: str, outbox: Outbox, stack: ExitStack) -> None:
