@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from beat_bridge.detectors.locations import base_name, is_peoples, is_system, is_volatile, real_path
+from beat_bridge.detectors.locations import base_name, is_peoples, is_system, is_volatile
 from beat_bridge.detectors.scene import Scene, called, capitalised, subject_of
 from beat_bridge.detectors.shared_memory import is_container_runtime
 from beat_bridge.model.base import Verdict
@@ -167,7 +167,7 @@ def _weigh(claim: str, executable: Executable, *, astray: bool) -> tuple[Verdict
     """What a claim is worth against the file that runs."""
     claimed, actual = base_name(claim), base_name(executable.path)
     expected = DAEMONS.get(claimed)
-    if astray and (expected is not None or (is_system(claim) and real_path(claim) != real_path(executable.path))):
+    if astray and (expected is not None or is_system(claim)):
         where = "is a memfd" if executable.memfd else "lies where no package puts a program"
         return Verdict.MALICIOUS, 0.95, f"the file that runs {where}"
     if expected is not None and actual not in expected:

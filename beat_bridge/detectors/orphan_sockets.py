@@ -22,7 +22,7 @@ def find(scene: Scene) -> Iterator[Finding]:
     """A finding for each packet or raw socket without a holder, where every holder could have been seen."""
     for socket in scene.inventory.sockets:
         # sockets that the kernel opened for itself have no inode in sockfs
-        if not is_capturing(socket) or socket.holders or not socket.holders_complete or socket.inode == 0:
+        if socket.holders or not is_capturing(socket) or not socket.holders_complete or socket.inode == 0:
             continue
         judgement = scene.judgement(socket)
         armed = judgement is not None and judgement.verdict is Verdict.MALICIOUS

@@ -17,18 +17,20 @@ AF_INET, AF_INET6, AF_PACKET = 2, 10, 17
 """include/linux/socket.h"""
 SOCK_RAW = 3
 """include/linux/net.h"""
+_INTERNET = frozenset({AF_INET, AF_INET6})
+_NETWORK = frozenset({AF_INET, AF_INET6, AF_PACKET})
 MOST_PROGRAMS = 1024
 """Different programs judged in one pass: a hostile process may attach any number, each slow to follow."""
 
 
 def is_capturing(socket: Socket) -> bool:
     """A packet or raw socket: it sees packets that were never addressed to a port of its own."""
-    return socket.family == AF_PACKET or (socket.family in {AF_INET, AF_INET6} and socket.type == SOCK_RAW)
+    return socket.family == AF_PACKET or (socket.type == SOCK_RAW and socket.family in _INTERNET)
 
 
 def hears_the_network(socket: Socket) -> bool:
     """Packets from outside reach it. Filters on AF_NETLINK (udev monitors) and AF_UNIX sockets are another matter."""
-    return socket.family in {AF_INET, AF_INET6, AF_PACKET}
+    return socket.family in _NETWORK
 
 
 def link_of(socket: Socket) -> Link:

@@ -162,6 +162,7 @@ QUIET: dict[str, Process] = {
     "arguments unreadable": process(77, "/usr/bin/tool", Unavailable(reason=Reason.REFUSED)),
     "executable unreadable": process(78, "/x", ("udevd",), executable=Unavailable(reason=Reason.REFUSED)),
     "claims a home path": process(79, "/home/kim/x", ("/home/kim/y",)),
+    "a blank in the path": process(81, "/opt/cron daemon/x", ("/opt/cron daemon/x", "-f")),
     "same name elsewhere": process(80, "/home/kim/bin/rg", ("/usr/bin/rg",)),
 }
 

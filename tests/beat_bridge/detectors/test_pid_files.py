@@ -28,7 +28,7 @@ def test_an_empty_readable_file_that_nobody_holds_is_weakly_suspicious(path: str
     assert finding.techniques == ("T1480.002",)
 
 
-@pytest.mark.parametrize("content", ["x", "\\x00\\x01", "abc", "-", "12a"])
+@pytest.mark.parametrize("content", ["x", "\\x00\\x01", "abc", "-", "12a", "0123456..9"])
 def test_a_few_bytes_that_are_no_number_count_like_none(content: str) -> None:
     """At most ten bytes that no daemon would write as its process id are found."""
     assert found(pid_file(content=content, size=len(content)))
