@@ -36,6 +36,10 @@ _FRAME_PROTOCOLS = MappingProxyType(
 )  # fmt: skip
 FEW = 16
 """Values up to which a set counts as a list of accepted words, not as a range."""
+MANY = 256
+"""The same for values that lie apart from each other: nobody writes down a range in this way."""
+RARE_BITS = 8
+"""A list that so few words are on is as good a secret as each of its words."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class Demands:
         total = 0.0
         for region, offset, width, values in self.choices:
             shared = sum(self.payload.get(region, {}).get(offset + i, (0, 0))[0].bit_count() for i in range(width))
-            total += max(0.0, 8 * width - log2(len(values)) - shared)
+            bits = 8 * width - log2(len(values))
+            total += max(0.0, (8 * width if bits >= RARE_BITS else bits) - shared)
         return total
 
 
@@ -185,11 +190,11 @@ def _sort_residue(demands: Demands, path: Path, node: Node, domain: Domain, term
     if word is None:
         alone = all(regions) and len(places) == len(terms.sources(node))
         demands.functions.append((min(bits, 8.0 * len(places)), alone))
-    elif accepted <= FEW:
+    elif accepted <= FEW or (accepted <= MANY and len(domain) * 2 > accepted):
         byte, width, shift = word
         place = layers.locate(byte)
         region = region_of(layers, place)
-        values = domains.points(domain, FEW)
+        values = domains.points(domain, MANY)
         if region is not None and values is not None:
             demands.choices.append((region, place.offset, width, tuple(value << shift for value in values)))
     else:

@@ -209,7 +209,7 @@ class _Follower:
         if isinstance(value, int) or not state.known:
             return value
         mask, word = known_value(state.known, value)
-        return word if mask == WORD else value
+        return word if mask & value.ones == value.ones else value
 
     # -- arithmetic
 
@@ -261,6 +261,9 @@ class _Follower:
             return self.terms.and_(left, operand), NOT_ZERO
         if operator == "jeq":
             return self.terms.difference(left, operand), domains.ZERO
+        if isinstance(left, int):  # the constant is on the left: turn the question around
+            highest = left if operator == "jge" else left - 1
+            return operand, domains.below(highest) if highest >= 0 else domains.NOTHING
         if operator == "jgt":
             return self.terms.greater(left, operand), ((1, 1),)
         return self.terms.greater(operand, left), domains.ZERO
@@ -321,8 +324,6 @@ def _narrowed(domain: Domain, known: Known, node: Node) -> Domain:
     mask, value = known_value(known, node)
     if not mask & node.ones:
         return domain
-    if mask == WORD:
-        return domains.single(value) if domains.contains(domain, value) else domains.NOTHING
     return domains.intersection(domain, ((value, value | ~mask & node.ones),))
 
 

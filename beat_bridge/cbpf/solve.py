@@ -143,22 +143,62 @@ def imply(known: Known, node: Node, mask: int, value: int) -> Known | None:
     return known if learnt is None else learnt
 
 
-def known_value(known: Known, node: Node) -> tuple[int, int]:
-    """What of a node's value follows from known bytes: (mask, value)."""
+def known_value(known: Known, node: Node, memory: dict[Node, tuple[int, int]] | None = None) -> tuple[int, int]:
+    """What of a node's value follows from known bytes: (mask, value).
+
+    Args:
+        known: The bits of bytes that are fixed.
+        node: Nested at most `terms.MAX_DEPTH` deep.
+        memory: Of this call: nodes share their parts, so that the ways through them can be very many.
+    """
     if isinstance(node, Byte):
         return known.get(node, (0, 0))
-    if not isinstance(node, Bits):
-        return ~node.ones & WORD, 0
+    memory = {} if memory is None else memory
+    if node not in memory:
+        if isinstance(node, Bits):
+            memory[node] = _known_of_bits(known, node, memory)
+        elif isinstance(node, Operation) and node.operator in ("and", "or"):
+            memory[node] = _known_of_operation(known, node, memory)
+        elif isinstance(node, Sum):
+            memory[node] = _known_of_sum(known, node, memory)
+        else:
+            memory[node] = (~node.ones & WORD, 0)
+    return memory[node]
+
+
+def _known_of_bits(known: Known, node: Bits, memory: dict[Node, tuple[int, int]]) -> tuple[int, int]:
     fixed, value = WORD, node.flip
     for source, shift, mask in node.parts:
-        source_mask, source_value = known.get(source, (0, 0)) if isinstance(source, Byte) else (0, 0)
+        source_mask, source_value = known_value(known, source, memory)
         if shift >= 0:
             fixed &= ~mask | source_mask << shift
             value ^= source_value << shift & mask
         else:
             fixed &= ~mask | source_mask >> -shift
             value ^= source_value >> -shift & mask
-    return fixed & WORD, value & fixed & WORD
+    fixed &= WORD
+    return fixed, value & fixed
+
+
+def _known_of_operation(known: Known, node: Operation, memory: dict[Node, tuple[int, int]]) -> tuple[int, int]:
+    (left_mask, left), (right_mask, right) = (
+        (WORD, side) if isinstance(side, int) else known_value(known, side, memory) for side in (node.left, node.right)
+    )
+    if node.operator == "or":
+        ones = left | right
+        return left_mask & right_mask | ones, ones
+    ones = left & right
+    return left_mask & right_mask | left_mask & ~left | right_mask & ~right, ones
+
+
+def _known_of_sum(known: Known, node: Sum, memory: dict[Node, tuple[int, int]]) -> tuple[int, int]:
+    total = node.constant
+    for addend, coefficient in node.addends:
+        mask, value = known_value(known, addend, memory)
+        if mask & addend.ones != addend.ones:
+            return ~node.ones & WORD, 0
+        total += coefficient * value
+    return WORD, total & WORD
 
 
 def _bits_of_parts(node: Bits, mask: int, value: int) -> list[tuple[Node, int, int]]:

@@ -17,7 +17,7 @@ FEW_BITS = 8
 RANGE_BITS = 16
 """Ranges that together narrow a payload by this much are no look at a length or a type."""
 PINNED_BITS = 12
-MAX_VARIANTS = 32
+MAX_VARIANTS = 64
 MAX_MAGIC_WIDTH = 8
 
 
@@ -94,6 +94,8 @@ def _known_protocol(demands: Demands) -> tuple[Verdict, tuple[str, ...]] | None:
     if any(alone for _, alone in demands.functions):
         return None
     variants = list(_variants(demands))
+    if len(variants) > MAX_VARIANTS:
+        return None
     layers = demands.layers
     ports = (layers.transport_values(2, 2) or layers.transport_values(0, 2) or []) if layers.protocols else []
     texts = [(_text(region, text), _certain(region)) for variant in variants for region, text in variant.items()]
@@ -122,11 +124,11 @@ def _certain(region: Region) -> bool:
 
 
 def _variants(demands: Demands) -> Iterator[Variant]:
-    """Each combination of the accepted words, as the bytes it demands; bounded."""
+    """Each combination of the accepted words, as the bytes it demands; MAX_VARIANTS and one at most."""
     alternatives: list[list[tuple[Region, int, int, int]]] = [
         [(region, offset, width, value) for value in values] for region, offset, width, values in demands.choices
     ]
-    for combination in islice(product(*alternatives), MAX_VARIANTS):
+    for combination in islice(product(*alternatives), MAX_VARIANTS + 1):
         variant = {region: dict(text) for region, text in demands.payload.items()}
         for region, offset, width, value in combination:
             text = variant.setdefault(region, {})

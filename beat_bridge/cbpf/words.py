@@ -4,6 +4,7 @@ A filter that demands one of these sniffs for a protocol. That is worth a look, 
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 Text = Mapping[int, tuple[int, int]]
@@ -20,7 +21,9 @@ class Word(NamedTuple):
 
 
 def _text(protocol: str, *words: str) -> list[Word]:
-    return [Word(protocol, tuple(word.encode("latin-1")), textual=True) for word in words]
+    """Words in both cases, for those who fold it."""
+    spelled = dict.fromkeys(spelling for word in words for spelling in (word, word.lower(), word.upper()))
+    return [Word(protocol, tuple(word.encode("ascii")), textual=True) for word in spelled]
 
 
 def _binary(protocol: str, *patterns: str) -> list[Word]:
@@ -104,6 +107,9 @@ WORDS: tuple[Word, ...] = (
     *_binary("a Windows executable", "4d5a"),
     *_binary("zeros", "00" * 64),
 )
+_BY_FIRST_BYTE: Mapping[int | None, tuple[Word, ...]] = MappingProxyType(
+    {first: tuple(word for word in WORDS if word.pattern[0] == first) for first in {word.pattern[0] for word in WORDS}}
+)
 _SHIFTS = (0, 12, 24)
 """Where the payload may begin, counted from where it was taken to begin: TCP options, an unnamed transport."""
 
@@ -125,7 +131,9 @@ def read(text: Text, fixed: bool) -> Reading | None:
     """
     best: Reading | None = None
     for shift in _SHIFTS[:1] if fixed else _SHIFTS:
-        for word in WORDS:
+        first_mask, first = text.get(shift, (0, 0))
+        candidates = (*_BY_FIRST_BYTE.get(first, ()), *_BY_FIRST_BYTE[None]) if first_mask == 0xFF else WORDS
+        for word in candidates:
             reading = _read_as(word, text, shift)
             if reading is not None and (best is None or reading.unexplained < best.unexplained):
                 best = reading
@@ -139,7 +147,7 @@ def _read_as(word: Word, text: Text, shift: int) -> Reading | None:
         index = offset - shift
         expected = word.pattern[index] if 0 <= index < len(word.pattern) else None
         if expected is not None:
-            if not _matches(expected, mask, value):
+            if (expected ^ value) & mask:
                 return None
             explained += mask.bit_count()
         else:
@@ -148,14 +156,6 @@ def _read_as(word: Word, text: Text, shift: int) -> Reading | None:
     if explained < min(8, explained + unexplained):
         return None
     return Reading(word.protocol, 0 if word.textual and readable else unexplained)
-
-
-def _matches(expected: int, mask: int, value: int) -> bool:
-    """Whether a byte of a word meets a demand, in either case if it is a letter."""
-    if (expected ^ value) & mask == 0:
-        return True
-    letter = 0x41 <= expected & 0xDF <= 0x5A
-    return letter and (expected ^ 0x20 ^ value) & mask == 0
 
 
 def _printable(mask: int, value: int) -> bool:

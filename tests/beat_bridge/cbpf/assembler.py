@@ -61,7 +61,7 @@ def _instruction(index: int, line: str, labels: Mapping[str, int]) -> Instructio
 
 def _load(name: str, rest: str) -> Instruction:
     if name == "ldxb" and rest.startswith("4*"):
-        return Instruction(opcodes.LDX_MSH, 0, 0, _place(rest[3 : rest.index("]")]))
+        return Instruction(opcodes.LDX_MSH, 0, 0, _place(rest[4 : rest.index("]")]))
     is_x = name.startswith("ldx")
     if rest.startswith("M["):
         return Instruction(opcodes.LDX_MEM if is_x else opcodes.LD_MEM, 0, 0, int(rest[2:-1]))
