@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -23,7 +24,7 @@ def run(*arguments: str, standard_input: str = "") -> Result:
     return CliRunner().invoke(rules, arguments, input=standard_input)
 
 
-def lines(result: Result) -> list[dict[str, object]]:
+def lines(result: Result) -> list[dict[str, Any]]:
     """Its JSON lines."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -38,7 +39,9 @@ def test_match_prints_one_object_for_each_rule_that_fired() -> None:
 
 def test_match_agrees_with_the_documents_beside_the_rules(tmp_path: Path) -> None:
     """Every document of every rule in one file: each rule fires on its own, and on none that it must not fire on."""
-    documents, must, must_not = [], {}, {}
+    documents: list[object] = []
+    must: dict[str, set[int]] = {}
+    must_not: dict[str, set[int]] = {}
     for rule in load_rules():
         proof = json.loads(documents_path(rule).read_text("utf-8"))
         start = len(documents)
@@ -47,7 +50,7 @@ def test_match_agrees_with_the_documents_beside_the_rules(tmp_path: Path) -> Non
         must_not[rule.stem] = set(range(start + len(proof["must_match"]), len(documents)))
     path = tmp_path / "documents.jsonl"
     path.write_text("".join(json.dumps(document) + "\n" for document in documents), "utf-8")
-    fired = {row["rule"]: set(row["documents"]) for row in lines(run("match", str(path), "--format", "json"))}  # type: ignore[call-overload] # JSON
+    fired = {row["rule"]: set(row["documents"]) for row in lines(run("match", str(path), "--format", "json"))}
     assert set(fired) == set(must)
     for stem, numbers in fired.items():
         assert must[stem] <= numbers

@@ -103,7 +103,10 @@ def test_a_damaged_file_never_fails_otherwise(
 
 def test_places_of_tables_in_arrays() -> None:
     """The line of a value in the second table of an array is that one's, also below it."""
-    text = '[[a.b]]\nx = 1\n[[a.b.c]]\ny = """\nx = 2\n"""\n[[a.b]]\nx = 3\n[[a.b.c]]\ny = 4\n[[a.b.c]]\ny = 5\n[a.d]\nz=[\n1]'
+    text = (
+        '[[a.b]]\nx = 1\n[[a.b.c]]\ny = """\nx = 2\n"""\n[[a.b]]\nx = 3\n'
+        "[[a.b.c]]\ny = 4\n[[a.b.c]]\ny = 5\n[a.d]\nz=[\n1]"
+    )
     assert line_of(text, "$.a.b[0].x") == 2
     assert line_of(text, "$.a.b[1].x") == 8
     assert line_of(text, "$.a.b[1].c[1].y") == 12

@@ -4,6 +4,7 @@ import shutil
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ SOCKET = Socket(
     network_namespace=4026531840,
     filter=SocketFilter(kind=FilterKind.CLASSIC, program=(Instruction(6, 0, 0, 1),)),
 )
-EVIDENCE = {
+EVIDENCE: dict[str, tuple[FindingKind, dict[str, Any]]] = {
     "shared_memory_execution": (FindingKind.SHARED_MEMORY_EXECUTION, {}),
     "abnormal_pid_file": (
         FindingKind.ABNORMAL_PID_FILE,

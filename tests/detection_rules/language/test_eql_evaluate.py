@@ -248,7 +248,8 @@ def _spell(tree: Any) -> str:
         case ("and" | "or", left, right):
             return f"({_spell(left)}) {tree[0]} ({_spell(right)})"
         case (index, field):
-            return ATOMS[index][0].format(field)
+            return str(ATOMS[index][0].format(field))
+    raise AssertionError(tree)
 
 
 def _mean(tree: Any, document: dict[str, Any]) -> bool:
@@ -261,6 +262,7 @@ def _mean(tree: Any, document: dict[str, Any]) -> bool:
             return _mean(left, document) or _mean(right, document)
         case (index, field):
             return any(ATOMS[index][1](value) for value in _leaves(document.get(field)))
+    raise AssertionError(tree)
 
 
 @settings(max_examples=300)

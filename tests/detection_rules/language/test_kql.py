@@ -267,7 +267,7 @@ def _spell(tree: Any) -> str:
         case ("and" | "or", left, right):
             return f"({_spell(left)}) {tree[0]} ({_spell(right)})"
         case (index, field):
-            return ATOMS[index][0].format(field)
+            return str(ATOMS[index][0].format(field))
     raise AssertionError(tree)
 
 
