@@ -113,12 +113,12 @@ def find(scene: Scene) -> Iterator[Finding]:
         # without an executable there is nothing to hold a name against: coverage says where it could not be read
         if process.kernel_thread or not isinstance(executable, Executable) or is_container_runtime(scene, process):
             continue
-        found = _as_kernel_thread(scene, process) or _as_program(scene, process, executable)
+        found = _as_kernel_thread(scene, process, executable) or _as_program(scene, process, executable)
         if found is not None:
             yield found
 
 
-def _as_kernel_thread(scene: Scene, process: Process) -> Finding | None:
+def _as_kernel_thread(scene: Scene, process: Process, executable: Executable) -> Finding | None:
     args = process.args if isinstance(process.args, tuple) else ("",)
     title = " ".join(args).strip()
     if _KERNEL_TITLE.fullmatch(title):
@@ -133,7 +133,7 @@ def _as_kernel_thread(scene: Scene, process: Process) -> Finding | None:
         verdict=Verdict.MALICIOUS,
         confidence=0.97,
         explanation=f"{capitalised(called(process))} poses as a kernel thread, but kernel threads have no executable.",
-        reasons=(claim, f"it runs {_path(process)}, and the kernel does not mark it as a thread of its own"),
+        reasons=(claim, f"it runs {executable.path}, and the kernel does not mark it as a thread of its own"),
         techniques=(TASK_OR_SERVICE, OVERWRITTEN_ARGUMENTS),
         process=process,
     )
@@ -194,7 +194,3 @@ def may_have_any_name(path: str) -> bool:
     """An interpreter, or a program that does what its first argument says."""
     name = base_name(path)
     return name in _MANY_NAMES or _INTERPRETER.fullmatch(name) is not None
-
-
-def _path(process: Process) -> str:
-    return process.executable.path if isinstance(process.executable, Executable) else ""

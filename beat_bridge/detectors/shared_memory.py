@@ -7,6 +7,7 @@ known by the copy's name and their own, and only as long as they hold no packet 
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from beat_bridge.detectors.locations import base_name, in_shared_memory
 from beat_bridge.detectors.scene import Scene, called, capitalised, subject_of
@@ -26,6 +27,25 @@ _SELF_COPY = re.compile(r"/?memfd:(runc|crun|youki|lxc|libcrun)[\w.:/-]*")
 _RUNTIMES = frozenset({"runc", "crun", "youki", "docker-runc", "lxc-start", "lxc-attach", "exe"})
 
 
+class _Weight(NamedTuple):
+    """What it means that a program lies where it lies."""
+
+    verdict: Verdict
+    confidence: float
+    words: str
+    techniques: tuple[str, ...]
+
+
+_MEMFD = _Weight(Verdict.SUSPICIOUS, 0.8, "never was a file: it lies in a memfd", (REFLECTIVE_LOADING,))
+_THERE = _Weight(Verdict.SUSPICIOUS, 0.7, "lies in shared memory", (HIDE_ARTIFACTS,))
+_REMOVED = _Weight(
+    Verdict.MALICIOUS,
+    0.95,
+    "lies in shared memory and was removed from there while it runs",
+    (HIDE_ARTIFACTS, FILE_DELETION),
+)
+
+
 def find(scene: Scene) -> Iterator[Finding]:
     """A finding for each process that runs from shared memory or a memfd."""
     for process in scene.inventory.processes:
@@ -34,13 +54,10 @@ def find(scene: Scene) -> Iterator[Finding]:
             continue
         if executable.memfd:
             if not is_container_runtime(scene, process):
-                yield _finding(scene, process, Verdict.SUSPICIOUS, 0.8, "never was a file: it lies in a memfd")
+                yield _finding(scene, process, executable, _MEMFD)
         elif in_shared_memory(executable.path):
-            if executable.deleted and not executable.replaced:
-                words = "lies in shared memory and was removed from there while it runs"
-                yield _finding(scene, process, Verdict.MALICIOUS, 0.95, words)
-            else:
-                yield _finding(scene, process, Verdict.SUSPICIOUS, 0.7, "lies in shared memory")
+            removed = executable.deleted and not executable.replaced
+            yield _finding(scene, process, executable, _REMOVED if removed else _THERE)
 
 
 def is_container_runtime(scene: Scene, process: Process) -> bool:
@@ -56,22 +73,17 @@ def is_container_runtime(scene: Scene, process: Process) -> bool:
     )
 
 
-def _finding(scene: Scene, process: Process, verdict: Verdict, confidence: float, words: str) -> Finding:
-    executable = process.executable
-    assert isinstance(executable, Executable)  # noqa: S101 - narrows the type; the caller has looked
-    techniques = [REFLECTIVE_LOADING if executable.memfd else HIDE_ARTIFACTS]
-    if verdict is Verdict.MALICIOUS:
-        techniques.append(FILE_DELETION)
-    reasons = [f"the program of process {process.pid}, {executable.path}, {words}"]
+def _finding(scene: Scene, process: Process, executable: Executable, weight: _Weight) -> Finding:
+    reasons = [f"the program of process {process.pid}, {executable.path}, {weight.words}"]
     if executable.filesystem:
         reasons.append(f"it lies on {executable.filesystem}")
     return scene.finding(
         FindingKind.SHARED_MEMORY_EXECUTION,
         subject_of(process),
-        verdict=verdict,
-        confidence=confidence,
-        explanation=f"{capitalised(called(process))} runs a program that {words}.",
+        verdict=weight.verdict,
+        confidence=weight.confidence,
+        explanation=f"{capitalised(called(process))} runs a program that {weight.words}.",
         reasons=reasons,
-        techniques=techniques,
+        techniques=weight.techniques,
         process=process,
     )

@@ -34,6 +34,11 @@ def test_a_few_bytes_that_are_no_number_count_like_none(content: str) -> None:
     assert found(pid_file(content=content, size=len(content)))
 
 
+def test_an_empty_file_needs_no_reading() -> None:
+    """Where the size is nothing, content that could not be read is no excuse."""
+    assert found(pid_file(content=Unavailable(reason=Reason.REFUSED)))
+
+
 @pytest.mark.parametrize("name", sorted(KNOWN_NAMES))
 def test_a_known_name_adds_weight(name: str) -> None:
     """A name that BPFDoor is known to use raises the confidence, also where somebody has the file open."""
