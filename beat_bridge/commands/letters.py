@@ -60,7 +60,8 @@ def replay(directory: Path, ids: tuple[str, ...]) -> None:
         count = spool.replay(set(ids) or None)
     if ids and not count:
         raise DoorwatchError(f"{directory}: no dead letter has the id {', '.join(ids)}")
-    click.echo(f"{count} documents put back: they are sent when the bridge runs")
+    documents = "document" if count == 1 else "documents"
+    click.echo(f"{count} {documents} put back, to be sent when the bridge runs")
 
 
 def _dead_letters(directory: Path) -> DeadLetters:

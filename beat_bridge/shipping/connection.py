@@ -103,7 +103,7 @@ class Cluster:
             case UnsupportedProductError():
                 words = "this is not Elasticsearch: check the address"
             case ApiError():
-                words = _explain_status(error.meta.status, reason(error))
+                words = _explain_status(error.meta.status, reason(error)[:500])
             case ConnectionTimeout():
                 words = f"no answer within {self.options.request_timeout:g} s"
             case TlsError():
@@ -132,7 +132,7 @@ def reason(error: ApiError) -> str:
     detail = body.get("error") if isinstance(body, dict) else body
     if isinstance(detail, dict):
         detail = detail.get("reason") or detail.get("type")
-    return " ".join(str(detail or "no reason given").split())[:500]
+    return " ".join(str(detail or "no reason given").split())[:2000]
 
 
 def error_type(error: ApiError) -> str:

@@ -23,11 +23,16 @@ import msgspec
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import streaming_bulk
 
+from beat_bridge.ecs import templates
+from beat_bridge.ecs.findings import finding_document
 from beat_bridge.model.documents import Document, SerialisedDocument, serialise
+from beat_bridge.model.findings import FindingKind
 from beat_bridge.shipping import ElasticsearchOptions, Forwarder, Spool
 from beat_bridge.shipping.bulk import BulkTarget
 from tests.bench.figures import Figure
+from tests.inventories.samples import event, finding
 from tests.lab.elasticsearch import Cluster, running
+from tests.lab.mappings import degraded
 
 DOCUMENTS = 40_000
 ROUNDS = 3
@@ -36,24 +41,16 @@ CHUNK = 1000
 
 
 def body(number: int) -> dict[str, Any]:
-    """An event of about 1.5 KB, no two alike."""
-    name = f"host-{number % 50}"
+    """A finding's document of about 1.7 KB, no two alike."""
+    told = finding(kind=FindingKind.MASQUERADE, parent=None, socket=None, judgement=None, pid_file=None, hook=None)
+    whole = finding_document(event(told)).body
+    moment = f"2026-01-01T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}.000Z"
     return {
-        "@timestamp": f"2026-01-01T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}.000Z",
-        "ecs": {"version": "9.4.0"},
-        "data_stream": {"type": "logs", "dataset": "doorwatch.bench", "namespace": "default"},
-        "event": {"kind": "event", "category": ["process"], "type": ["info"], "id": uuid.uuid4().hex},
-        "host": {"id": uuid.uuid4().hex, "name": name, "os": {"type": "linux", "kernel": "6.1.0-50-amd64"}},
-        "process": {
-            "pid": number % 32768,
-            "name": "bash",
-            "executable": "/usr/bin/bash",
-            "args": ["bash", "-c", "while read line; do echo $line; done", str(number)],
-            "hash": {"sha256": uuid.uuid4().hex * 2},
-            "parent": {"pid": 1, "name": "sshd", "command_line": "sshd: operator [priv]"},
-        },
-        "user": {"id": "0", "name": "root"},
-        "message": f"{name}: process {number} " + "looked at and found in order " * 22,
+        **whole,
+        "@timestamp": moment,
+        "event": {**whole["event"], "id": uuid.uuid4().hex},
+        "host": {**whole["host"], "id": uuid.uuid4().hex, "name": f"host-{number % 50}"},
+        "process": {**whole["process"], "pid": number % 32768},
     }
 
 
@@ -65,24 +62,15 @@ def figures() -> Sequence[Figure]:
 
 
 def _rates(cluster: Cluster) -> list[Figure]:
-    cluster.admin.indices.put_index_template(
-        name="bench",
-        index_patterns=["logs-doorwatch.bench-*"],
-        data_stream={},
-        priority=500,
-        template={
-            "settings": {"number_of_replicas": 0},
-            "mappings": {
-                "dynamic_templates": [{"words": {"match_mapping_type": "string", "mapping": {"type": "keyword"}}}],
-                "properties": {"@timestamp": {"type": "date"}, "message": {"type": "text"}},
-            },
-        },
-    )
+    for name, template in templates.component_templates().items():
+        cluster.admin.cluster.put_component_template(name=name, body=degraded(template))
+    for name, template in templates.index_templates().items():
+        cluster.admin.indices.put_index_template(name=name, body=degraded(template))
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
     for number in range(ROUNDS + 1):
         for work, results in ((ship, ours), (stream, theirs)):
-            name = f"logs-doorwatch.bench-{work.__name__}{number}"
+            name = f"logs-doorwatch.finding-{work.__name__}{number}"
             measured = _alone(work, cluster.options(), name)
             cluster.admin.indices.refresh(index=name)
             assert cluster.admin.count(index=name)["count"] == DOCUMENTS
@@ -184,7 +172,7 @@ def _append_and_ship(url: str, directory: str) -> tuple[float, float]:
         early = 0.0
         for start in range(0, MILLION, CHUNK):
             documents = [
-                SerialisedDocument(data_stream="logs-doorwatch.bench-sink", id=str(number), source=source)
+                SerialisedDocument(data_stream="logs-doorwatch.finding-sink", id=str(number), source=source)
                 for number in range(start, start + CHUNK)
             ]
             while spool.status().pending_documents > 20 * CHUNK:

@@ -147,6 +147,26 @@ class Cluster:
             assert time.monotonic() < deadline, f"not ready within {START_SECONDS} s: {last}"
             time.sleep(0.2)
 
+    def prepare(self, dataset: str, replicas: int = 0) -> None:
+        """Install a strict template for `logs-DATASET-*`, so that there are documents which its mapping refuses."""
+        self.admin.indices.put_index_template(
+            name=dataset,
+            index_patterns=[f"logs-{dataset}-*"],
+            data_stream={},
+            priority=500,
+            template={
+                "settings": {"number_of_replicas": replicas},
+                "mappings": {
+                    "dynamic": "strict",
+                    "properties": {
+                        "@timestamp": {"type": "date"},
+                        "message": {"type": "keyword"},
+                        "number": {"type": "long"},
+                    },
+                },
+            },
+        )
+
     def ids(self, data_stream: str) -> list[str]:
         """The `_id` of every document of a data stream, as the cluster itself lists them."""
         self.admin.indices.refresh(index=data_stream)
@@ -203,11 +223,17 @@ def running(count: int = 1, settings: Mapping[str, object] | None = None) -> Ite
         shutil.rmtree(directory)
 
 
+_SHARED: pytest.StashKey[Cluster] = pytest.StashKey()
+
+
 @pytest.fixture(scope="session")
-def elasticsearch() -> Iterator[Cluster]:
-    """One node, shared by all tests of a session."""
-    with running() as cluster:
-        yield cluster
+def elasticsearch(pytestconfig: pytest.Config) -> Cluster:
+    """One node, shared by all tests of a session, into however many modules this fixture is imported."""
+    if _SHARED not in pytestconfig.stash:
+        stack = contextlib.ExitStack()
+        pytestconfig.stash[_SHARED] = stack.enter_context(running())
+        pytestconfig.add_cleanup(stack.close)
+    return pytestconfig.stash[_SHARED]
 
 
 def distribution() -> Path:
