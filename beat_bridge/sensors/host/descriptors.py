@@ -116,18 +116,19 @@ def _walk_one(pid: int, path: str, found: Descriptors) -> None:
     first, further, readlink = found.first, found.further, os.readlink
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in os.listdir(directory):  # noqa: PTH208 - a descriptor, not a path
+        names = os.listdir(directory)  # noqa: PTH208 - a descriptor, not a path
+        for name in names:
             try:
                 target = readlink(name, dir_fd=directory)
             except FileNotFoundError:
                 continue  # closed meanwhile
-            found.examined += 1
             if target[:8] == "socket:[":
                 inode, holder = int(target[8:-1]), pid << _FD_BITS | int(name)
                 if first.setdefault(inode, holder) != holder:
                     further.setdefault(inode, []).append(holder)
             elif name in _STDIO or target[:5] in _NOTED:
                 found.add_other(pid, int(name), target)
+        found.examined += len(names)
     finally:
         os.close(directory)
 

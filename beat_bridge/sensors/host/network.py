@@ -10,10 +10,10 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from beat_bridge.model.base import Unavailable
+from beat_bridge.model.base import Reason, Unavailable
 from beat_bridge.model.filters import Instruction, Program
 from beat_bridge.sensors.host import proc
-from beat_bridge.sensors.sock_diag.namespaces import Visit
+from beat_bridge.sensors.sock_diag.namespaces import Visit, enter_directly
 from beat_bridge.sensors.sock_diag.survey import Survey, survey
 
 MAX_NAMESPACES = 4096
@@ -183,20 +183,24 @@ def own_namespace() -> int:
 
 
 class Look:
-    """The tables of all namespaces: the helper works on foreign ones while the caller does something else."""
+    """The tables of all namespaces; a helper may work on some of them while the caller does something else."""
 
     def __init__(self, paths: Mapping[int, Sequence[str]], bulk: bool = True) -> None:
-        self._bulk = bulk
-        self._own = own_namespace()
-        self._wants_own = self._own in paths
-        self._visit = Visit({inode: ways for inode, ways in paths.items() if inode != self._own}, bulk)
+        own = own_namespace()
+        foreign = {inode: ways for inode, ways in paths.items() if inode != own}
+        self._found = enter_directly(foreign, bulk)
+        if own in paths:
+            self._found[own] = survey(bulk)
+        refused = {
+            inode: foreign[inode]
+            for inode, answer in self._found.items()
+            if isinstance(answer, Unavailable) and answer.reason is Reason.REFUSED
+        }
+        self._visit = Visit(refused, bulk)
 
     def surveys(self) -> dict[int, Survey | Unavailable]:
         """One entry for each namespace that was asked for."""
-        found: dict[int, Survey | Unavailable] = dict(self._visit.surveys())
-        if self._wants_own:
-            found[self._own] = survey(self._bulk)
-        return found
+        return {**self._found, **self._visit.surveys()}
 
 
 def listed(answer: Survey, namespace: int | None) -> list[Listed]:

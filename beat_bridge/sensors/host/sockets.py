@@ -62,7 +62,7 @@ def look_at_sockets() -> SocketLook:
     pids = proc.pids()
     namespaces = network.namespaces(pids)
     view = network.Look(namespaces.paths)
-    descriptors = walk(pids)  # while the helper visits foreign namespaces
+    descriptors = walk(pids)  # while the helper visits the namespaces that need one
     tables = _tables(view.surveys(), namespaces)
     held_only = {inode: [path] for inode, path in descriptors.namespaces.items() if inode not in namespaces.paths}
     if held_only:
