@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beat_bridge.ecs.reference import render_fields
+from doorwatch.configuration import Configuration
+from doorwatch.reference import configuration_reference
 
 FOLDER = Path(__file__).parent
 GENERATORS: dict[str, Callable[[], str]] = {
     # file in this folder: what writes it
+    "configuration.md": lambda: configuration_reference(Configuration),
     "fields.md": render_fields,
 }
 

@@ -21,8 +21,6 @@ class HostOptions(Value, frozen=True, kw_only=True):
 
     interval: Seconds = 10.0
     """Seconds from the start of one look to the start of the next."""
-    pid_file_directories: tuple[str, ...] = ("/run",)
-    """Where PID and lock files are looked for; not below."""
 
 
 class SpoolOptions(Value, frozen=True, kw_only=True):
@@ -60,9 +58,11 @@ class Configuration(Value, frozen=True, kw_only=True):
     host: HostOptions | None = HostOptions()
     """Leave it out for the defaults; `host: null` for a machine that only responds."""
     spool: SpoolOptions = SpoolOptions()
+    """The durable queue."""
     elasticsearch: ElasticsearchOptions | None = None
     """The cluster that documents go to; leave it out for the local store."""
     store: StoreOptions = StoreOptions()
+    """The local store."""
     rules: tuple[str, ...] = ()
     """Directories with rules for the fast path; empty for those that are shipped."""
     alerts: AlertOptions | None = None
