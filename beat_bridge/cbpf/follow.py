@@ -26,7 +26,7 @@ from beat_bridge.cbpf.states import State, gather
 from beat_bridge.cbpf.terms import Byte, Node, Opaque, Terms, Value, children, split_offset
 from beat_bridge.model.filters import Instruction, Program
 
-WORK = 70_000
+WORK = 50_000
 """Steps, about a microsecond each, after which the rest of a program is left unfollowed."""
 MAX_STATES = 64
 """States kept apart at one instruction; fewer as the budget runs low, so that it lasts to the program's end."""
@@ -104,15 +104,23 @@ class _Follower:
             self.arrived[index] = []
             for state in states:
                 self._run(index, state)
-        accepted = gather(self.accepted, 0, self._limit(1), self.terms) if self.accepted else []
+        accepted = self._gather_accepted()
         paths = tuple(Path(state.conditions, state.known, state.lost) for state in accepted if self._consistent(state))
         return Following(paths, not self.exhausted, self.terms)
 
     def _limit(self, remaining: int) -> int:
         """How many states to keep apart, so that the budget lasts for the remaining instructions."""
-        # n states cost about n * (n + 10) / 2 steps at one instruction: each is followed, and compared with the others
+        # n states cost about n * (n + 20) steps at one instruction: each is followed, and compared with the others
         share = max(0, self.budget - self.terms.work) // remaining
-        return max(1, min(MAX_STATES, isqrt(2 * share + 25) - 5))
+        return max(1, min(MAX_STATES, isqrt(share + 100) - 10))
+
+    def _gather_accepted(self) -> list[State]:
+        """The accepting states, merged; the rest of the budget may not suffice for all of them."""
+        limit = self._limit(4)
+        affordable = max(4, max(0, self.budget - self.terms.work) // (4 * limit))
+        if len(self.accepted) > affordable:
+            self.exhausted = True
+        return gather(self.accepted[:affordable], 0, limit, self.terms)
 
     def _run(self, index: int, state: State) -> None:
         """Follow one state to the next place where ways part or meet."""
@@ -309,6 +317,7 @@ class _Follower:
             self.terms.work += 2
         if known is None:
             return None
+        self.terms.work += len(state.conditions) + len(known) >> 4
         old = state.conditions.get(node)
         if old is not None:
             domain = domains.intersection(old, domain)

@@ -26,6 +26,7 @@ class _Judged:
     demands: Demands
     weight: Weight
     words: str
+    """Empty past MAX_LISTED."""
 
 
 def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
@@ -47,7 +48,8 @@ def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
     judged = []
     for path in following.paths:
         demands = demands_of(path, link, following.terms)
-        judged.append(_Judged(path, demands, weigh(demands, link), describe_path(path, demands, following.terms)))
+        words = describe_path(path, demands, following.terms) if len(judged) < MAX_LISTED else ""
+        judged.append(_Judged(path, demands, weigh(demands, link), words))
     return _conclude(judged, following)
 
 
@@ -72,10 +74,9 @@ def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgemen
     if verdict is Verdict.BENIGN and not reasons:
         reasons.append("demands nothing of any payload" if judged else "accepts nothing")
     others = sum(item.weight.verdict is not verdict for item in judged)
-    paths = tuple(dict.fromkeys(item.words for item in judged))
-    listed = paths[:MAX_LISTED]
-    if len(paths) > MAX_LISTED:
-        listed = (*listed, f"and {len(paths) - MAX_LISTED} more")
+    paths = tuple(dict.fromkeys(item.words for item in judged[:MAX_LISTED]))
+    if len(judged) > MAX_LISTED:
+        paths = (*paths, f"and {len(judged) - MAX_LISTED} more")
     return FilterJudgement(
         verdict=verdict,
         summary=summarise(verdict, magic, paths, reasons, others),
@@ -83,7 +84,7 @@ def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgemen
         reasons=tuple(dict.fromkeys(reasons))[:MAX_LISTED],
         family=family_of(magic) if verdict.rank >= Verdict.SUSPICIOUS.rank else "",
         protocols=_protocols(judged),
-        paths=listed,
+        paths=paths,
         complete=complete,
     )
 

@@ -81,7 +81,7 @@ class Solver:
             return _test(plain, domains.rotated(domain, -node.constant))
         if len(node.addends) > 1:
             # a - b == 0 and b - a == 0 are one test: keep the sign in which the first of the nodes is positive
-            _, leading = min(node.addends, key=lambda addend: id(addend[0]))
+            _, leading = min(node.addends, key=lambda addend: addend[0].number)
             return _test(self.terms.neg(node), domains.negated(domain)) if leading > WORD >> 1 else None
         inner, coefficient = node.addends[0]
         if coefficient == WORD:

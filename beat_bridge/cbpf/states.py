@@ -194,7 +194,7 @@ def _joined(left: State, right: State, terms: Terms) -> State:
             both = domains.union(ours, theirs)
             if both != domains.below(node.ones) and len(both) <= 16:
                 conditions[node] = both
-    terms.work += len(lost)
+    terms.work += len(lost) + len(conditions) + len(left.known) >> 2
 
     def either(ours: Value, theirs: Value) -> Value:
         return ours if ours is theirs or ours == theirs else terms.opaque((ours, theirs))

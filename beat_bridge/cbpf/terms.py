@@ -25,12 +25,14 @@ MAX_PARTS = 64
 class Node:
     """A word that depends on the packet."""
 
-    __slots__ = ("depth", "ones")
+    __slots__ = ("depth", "number", "ones")
 
     def __init__(self, ones: int, depth: int) -> None:
         self.ones = ones
         """Every bit that can be one: no value is larger than this."""
         self.depth = depth
+        self.number = 0
+        """Of its `Terms`, in the order of making: where an order is needed, this one is the same in every run."""
 
 
 Value = int | Node
@@ -120,6 +122,7 @@ class Terms:
     def __init__(self) -> None:
         self.work = 0
         """Steps taken, about a microsecond each."""
+        self._count = 0
         self._made: dict[object, Node] = {}
         self._sources: dict[Node, frozenset[Node]] = {}
 
@@ -161,7 +164,7 @@ class Terms:
         for value in values:
             if isinstance(value, Node):
                 sources |= self.sources(value)
-        return Opaque(frozenset(sources))
+        return self._numbered(Opaque(frozenset(sources)))
 
     # -- bitwise
 
@@ -330,7 +333,7 @@ class Terms:
     def _share(self, key: object, make: Callable[[], N]) -> N:
         found = self._made.get(key)
         if found is None:
-            found = self._made[key] = make()
+            found = self._made[key] = self._numbered(make())
         return found  # type: ignore[return-value] # a key names its class
 
     def _bits(self, parts: Mapping[tuple[Node, int], int], flip: int) -> Value:
@@ -347,7 +350,7 @@ class Terms:
         key = (frozenset(kept), flip)
         found = self._made.get(key)
         if found is None:
-            found = self._made[key] = self._bounded(Bits(kept, flip))
+            found = self._made[key] = self._numbered(self._bounded(Bits(kept, flip)))
         return found
 
     def _operation(self, operator: str, left: Value, right: Value, ones: int) -> Node:
@@ -382,6 +385,11 @@ class Terms:
             return self.opaque(kept)
         key = ("sum", constant, frozenset(kept.items()))
         return self._share(key, lambda: self._bounded(Sum(constant, tuple(kept.items()))))
+
+    def _numbered(self, node: N) -> N:
+        self._count += 1
+        node.number = self._count
+        return node
 
     def _bounded(self, node: Node) -> Node:
         return node if node.depth <= MAX_DEPTH else self.opaque((node,))
@@ -440,7 +448,7 @@ def _addends(terms: Terms, value: Value) -> tuple[int, tuple[tuple[Node, int], .
 
 def _ordered(left: Node, right: Node) -> tuple[Node, Node]:
     """One order for the operands of a commutative operator."""
-    return (left, right) if id(left) <= id(right) else (right, left)
+    return (left, right) if left.number <= right.number else (right, left)
 
 
 def _filled(largest: int) -> int:

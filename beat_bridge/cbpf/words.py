@@ -107,9 +107,19 @@ WORDS: tuple[Word, ...] = (
     *_binary("a Windows executable", "4d5a"),
     *_binary("zeros", "00" * 64),
 )
-_BY_FIRST_BYTE: Mapping[int | None, tuple[Word, ...]] = MappingProxyType(
-    {first: tuple(word for word in WORDS if word.pattern[0] == first) for first in {word.pattern[0] for word in WORDS}}
-)
+LONGEST = max(len(word.pattern) for word in WORDS)
+
+
+def _index() -> Mapping[tuple[int, int | None], tuple[Word, ...]]:
+    """The words by each of their bytes: (index, byte)."""
+    found: dict[tuple[int, int | None], list[Word]] = {}
+    for word in WORDS:
+        for place in enumerate(word.pattern):
+            found.setdefault(place, []).append(word)
+    return MappingProxyType({place: tuple(words) for place, words in found.items()})
+
+
+_BY_BYTE = _index()
 _SHIFTS = (0, 12, 24)
 """Where the payload may begin, counted from where it was taken to begin: TCP options, an unnamed transport."""
 
@@ -129,10 +139,17 @@ def read(text: Text, fixed: bool) -> Reading | None:
         text: What is demanded; not empty.
         fixed: It is certain where the payload begins.
     """
+    if len(text) > 2 * LONGEST:
+        return None
     best: Reading | None = None
+    first = min(text)
+    mask, value = text[first]
     for shift in _SHIFTS[:1] if fixed else _SHIFTS:
-        first_mask, first = text.get(shift, (0, 0))
-        candidates = (*_BY_FIRST_BYTE.get(first, ()), *_BY_FIRST_BYTE[None]) if first_mask == 0xFF else WORDS
+        index = first - shift
+        if mask == 0xFF:
+            candidates: Iterable[Word] = (*_BY_BYTE.get((index, value), ()), *_BY_BYTE.get((index, None), ()))
+        else:
+            candidates = WORDS
         for word in candidates:
             reading = _read_as(word, text, shift)
             if reading is not None and (best is None or reading.unexplained < best.unexplained):

@@ -1,0 +1,65 @@
+"""No program takes the analyser down, and none is called harmless for want of looking."""
+
+from collections.abc import Callable
+
+import pytest
+
+from beat_bridge.cbpf import Link, judge
+from beat_bridge.cbpf.check import obstacle
+from beat_bridge.cbpf.follow import WORK, follow
+from beat_bridge.model.base import Verdict
+from beat_bridge.model.filters import Program
+from tests.beat_bridge.cbpf.assembler import assemble
+from tests.beat_bridge.cbpf.hostile import GENERATORS, at_random, converging
+from tests.beat_bridge.cbpf.recorded import CLASSIC_MAGIC
+
+
+@pytest.mark.parametrize("make", GENERATORS.values(), ids=list(GENERATORS))
+def test_the_budget_holds(make: Callable[[], Program]) -> None:
+    """Following stays within its steps, whatever the program, and the answer is the same each time."""
+    program = make()
+    assert obstacle(program) == ""
+    assert len(program) > 4000
+    assert follow(program, Link.ETHERNET).terms.work < WORK * 1.1
+    judgement = judge(program)
+    assert judgement == judge(program)
+    assert judgement.complete or judgement.verdict is not Verdict.BENIGN
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs_of_middle_size(seed: int) -> None:
+    """Programs of 300 instructions get an answer too, never a false benign."""
+    judgement = judge(at_random(seed, 300))
+    assert judgement.complete or judgement.verdict is not Verdict.BENIGN
+
+
+def test_diamonds_that_come_together_are_followed_to_the_end() -> None:
+    """2**1000 ways that differ in nothing are one way: benign, and complete."""
+    program = converging()[:-3]
+    judgement = judge((*program, *assemble("ret #1")))
+    assert judgement.verdict is Verdict.BENIGN
+    assert judgement.complete
+
+
+def test_a_knock_behind_a_maze_is_still_found() -> None:
+    """Hundreds of diamonds before the real filter do not hide it."""
+    maze = "|".join(
+        f"ldb [{i % 34}]|jset #{1 << i % 8}, a{i}, b{i}|a{i}: ld M[0]|add #{i + 1}|ja c{i}|b{i}: ld M[0]|xor #{i * 7 + 3}"
+        f"|c{i}: st M[0]"
+        for i in range(200)
+    )
+    knock = (
+        "ldh [12]|jeq #0x800, next, no|ldb [23]|jeq #17, payload, next|jeq #1, payload, next|jeq #6, next, no"
+        "|ldh [20]|jset #0x1fff, no, next|ldxb 4*([14]&0xf)|ldb [x + 26]|and #0xf0|rsh #2|add x|tax|ldh [x + 14]"
+        "|jeq #0x5293, yes, no|payload: ldh [20]|jset #0x1fff, no, next|ldxb 4*([14]&0xf)|ldh [x + 22]"
+        "|jeq #0x7255, yes, no|yes: ret #0xffff|no: ret #0"
+    )
+    judgement = judge(assemble(f"ld #0|st M[0]|{maze}|{knock}"))
+    assert judgement.verdict is Verdict.MALICIOUS
+    assert {(m.protocol, m.base, m.offset, m.width, m.value) for m in judgement.magic} == CLASSIC_MAGIC
+
+
+def test_a_lost_demand_on_the_payload_is_not_benign() -> None:
+    """Where words of the payload decide and there are too many to tell apart, the verdict is not benign."""
+    judgement = judge(GENERATORS["alternatives"]())
+    assert judgement.verdict is not Verdict.BENIGN
