@@ -142,7 +142,11 @@ def renew(incident: str, seconds: int, state_dir: Path) -> None:
 
 @respond.command(name="audit")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--head", default="", help="A hash from a response document (event.hash), which the chain must hold.")
+@click.option(
+    "--head",
+    default="",
+    help="A hash from a response document (doorwatch.response.audit_hash), which the chain must hold.",
+)
 @format_option
 def audit_(file: Path, head: str, output: str) -> None:
     """Verify the hash chain of an audit file; exit code 1 where it is broken, with the first bad line."""

@@ -131,6 +131,11 @@ class Responder:
         """The worker runs and can write its records."""
         return self._thread.is_alive() and not self.trouble
 
+    def await_idle(self, seconds: float) -> bool:
+        """Whether, within so many seconds, every alert taken so far has been worked on."""
+        with self._wake:
+            return self._wake.wait_for(lambda: not self.journal.pending(), seconds)
+
     def submit(self, alerts: Sequence[Alert]) -> tuple[Receipt, ...]:
         """Record alerts durably and have them worked on.
 
@@ -163,6 +168,9 @@ class Responder:
                     self._answer(waiting)
                     pause = 0.0
                 self.trouble = ""
+                if waiting is not None:
+                    with self._wake:
+                        self._wake.notify_all()
             except RecordsError as error:
                 # its own records cannot be written: the alert stays queued, nothing is lost
                 self.trouble = str(error)

@@ -35,18 +35,17 @@ def isolate_network(
         The outcome, and when the lease lapses (CLOCK_MONOTONIC seconds).
 
     Raises:
-        ActionFailedError: Nothing was changed.
+        ActionFailedError: The network is not cut off.
     """
     name = table_name(incident.id)
     covers_raw = nftables.hold(namespace, name, step.lease_seconds, step.reachable_from, step.may_reach)
     began = time.monotonic()
     expires = datetime.now(UTC) + timedelta(seconds=step.lease_seconds)
+    observed = probe(incident) if probe is not None else ""
+    # asked after the probe, so that what it provoked shows in the counters
     view = nftables.look(namespace, name)
     if view is None or not view.live:
         raise ActionFailedError("the kernel took the lease and does not hold it: somebody removed it at once")
-    observed = probe(incident) if probe is not None else ""
-    # what the probe provoked shows in the counters, which are the kernel's word
-    view = nftables.look(namespace, name) or view
     outcome = Outcome(
         explanation=f"network namespace {namespace.inode} is cut off for {step.lease_seconds} s by the kernel's timer "
         f"({name}); {coverage(namespace, covers_raw)}",

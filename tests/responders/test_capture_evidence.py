@@ -16,6 +16,7 @@ from beat_bridge.model.base import Viewpoint
 from beat_bridge.model.filters import FilterKind, SocketFilter
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.sockets import Holder, Socket
+from responders.actions import capture_worker
 from responders.actions.capture_evidence import capture_evidence
 from responders.incidents import Incident, incident_of
 from responders.outcomes import ActionFailedError
@@ -101,6 +102,32 @@ def test_the_time_cap_ends_a_capture_that_hangs(victim: "subprocess.Popen[bytes]
     (manifest,) = tmp_path.rglob("manifest.json")
     missing = {entry["name"]: entry["detail"] for entry in json.loads(manifest.read_bytes())["unavailable"]}
     assert "did not end within" in missing["executable"]
+
+
+HANGS = """
+import json, os, signal, sys
+with open(os.open("status", os.O_WRONLY | os.O_CREAT, dir_fd=int(sys.argv[2])), "w") as kept:
+    kept.write(str(os.getpid()))
+print(json.dumps({"name": "status", "bytes": 1, "sha256": "", "cut": False}), flush=True)
+sys.stdout.write('{"name": "half a li')
+sys.stdout.flush()
+signal.pause()
+"""
+
+
+def test_what_was_read_before_a_hang_is_kept(
+    victim: "subprocess.Popen[bytes]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that hangs in the middle is ended at the cap, its finished files stay, the others get the reason."""
+    script = tmp_path / "hangs.py"
+    script.write_text(HANGS)
+    monkeypatch.setattr(capture_worker, "__file__", str(script))
+    place, manifest = capture(victim.pid, tmp_path / "evidence", CaptureEvidence(time_cap_seconds=1))
+    reader = (place / "status").read_text()
+    assert not Path(f"/proc/{reader}").exists()
+    assert [entry["name"] for entry in manifest["files"]] == ["status", "alerts.json"]
+    missing = {entry["name"]: entry["detail"] for entry in manifest["unavailable"]}
+    assert missing["executable"] == "the capture did not end within 1 s"
 
 
 def test_a_frozen_process_goes_on_afterwards(victim: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

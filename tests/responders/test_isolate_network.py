@@ -233,8 +233,7 @@ def test_a_restarted_responder_finds_its_lease_again(
     """Killed around the act, the next start isolates once in all, and can release what an earlier one began."""
     killed_after(moment, tmp_path / "state", lab, 120)
     with make_responder(playbook(CaptureEvidence(), isolating(120))) as responder:
-        while responder.journal.pending():
-            pass
+        assert responder.await_idle(20)
         lab.await_echo(answered=False)
         (lease,) = responder.journal.leases()
         command = [sys.executable, "-m", "doorwatch", "respond", "release", lease.incident]

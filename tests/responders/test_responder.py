@@ -67,8 +67,7 @@ def test_two_rules_and_both_paths_are_one_containment(
         for thread in threads:
             thread.join()
         assert {receipt.status for receipt in responder.submit(alerts)} == {"duplicate"}
-        while responder.journal.pending():
-            recorded.await_step("stop_process", StepState.DUPLICATE)
+        assert responder.await_idle(20)
     assert len({step.incident for step in recorded.steps}) == 1
     acted = [state for state in recorded.states() if state[1] != "duplicate"]
     assert acted == WHOLE
@@ -94,8 +93,7 @@ def test_a_playbook_for_another_rule_does_nothing(
     """An alert that no playbook answers is worked off without a step."""
     with make_responder(playbook(match=Match(rules=("Something else",)))) as responder:
         responder.submit([alert_about(victim.pid)])
-        while responder.journal.pending():
-            pass
+        assert responder.await_idle(20)
     assert recorded.steps == []
     assert victim.poll() is None
 
@@ -212,8 +210,7 @@ def test_steps_that_could_not_be_published_are_published_later(
     with make_responder(playbook(), record=full) as responder:
         responder.submit([alert_about(victim.pid)])
         victim.wait(20)
-        while responder.journal.pending():
-            pass
+        assert responder.await_idle(20)
     with make_responder(playbook()):
         recorded.await_step("verify_cure", StepState.SUCCEEDED)
     assert recorded.states() == WHOLE
@@ -277,8 +274,7 @@ def test_a_killed_responder_takes_up_where_it_was(
             assert journal.pending() == 1
         with make_responder(playbook()) as responder:
             recorded.await_step("verify_cure", StepState.SUCCEEDED)
-            while responder.journal.pending():
-                pass
+            assert responder.await_idle(20)
             steps = responder.journal.steps(recorded.steps[0].incident)
         assert victim.wait(10) == -signal.SIGKILL
         ends = [(step.action, step.state.value) for step in steps if step.state is not StepState.STARTED]
