@@ -9,10 +9,11 @@ x-pack/plugin/eql/src/test/resources/querytranslator_tests.txt, since elastic/el
 * Within a condition a missing value is null; null makes every function null, and null is never true.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from detection_rules.language import eql_ast as ast
+from detection_rules.language.conditions import any_value_or_null, every, opposite, some
 from detection_rules.language.eql import is_condition, paths
 from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.language.fields import Document, Predicate, reader
@@ -45,44 +46,20 @@ def compile_query(query: ast.EventQuery) -> Predicate:
 def _condition(node: ast.Expression) -> Predicate:  # noqa: PLR0911 - one return for each kind of node
     match node:
         case ast.And():
-            return _all([_condition(operand) for operand in node.operands])
+            return every([_condition(operand) for operand in node.operands])
         case ast.Or():
-            return _any([_condition(operand) for operand in node.operands])
+            return some([_condition(operand) for operand in node.operands])
         case ast.Not():
-            return _opposite(_condition(node.operand))
+            return opposite(_condition(node.operand))
         case ast.Comparison():
             return _comparison(node)
         case ast.Membership():
             held = _over(node.value, _choices(node))
-            return _opposite(held) if node.negated else held
+            return opposite(held) if node.negated else held
         case ast.Matching():
             return _over(node.value, _patterns(node))
         case _:
             return _over(node, lambda value: as_boolean(value) is True)
-
-
-def _all(conditions: Sequence[Predicate]) -> Predicate:
-    def holds(document: Document) -> bool:
-        for condition in conditions:  # noqa: SIM110 - this loop is the engine's hottest; all() would cost half as much again
-            if not condition(document):
-                return False
-        return True
-
-    return holds
-
-
-def _any(conditions: Sequence[Predicate]) -> Predicate:
-    def holds(document: Document) -> bool:
-        for condition in conditions:  # noqa: SIM110 - as above
-            if condition(document):
-                return True
-        return False
-
-    return holds
-
-
-def _opposite(condition: Predicate) -> Predicate:
-    return lambda document: not condition(document)
 
 
 def _comparison(node: ast.Comparison) -> Predicate:
@@ -90,13 +67,13 @@ def _comparison(node: ast.Comparison) -> Predicate:
     if not paths(left) and paths(right):
         left, right, comparator = right, left, _MIRRORED.get(comparator, comparator)
     if comparator == "!=":
-        return _opposite(_comparison(ast.Comparison(left, ast.Comparator.EQUAL, right)))
+        return opposite(_comparison(ast.Comparison(left, ast.Comparator.EQUAL, right)))
     if isinstance(left, ast.Literal) and is_condition(right):
         left, right = right, left
     if is_condition(left):
         # `f(x) == false` is Elasticsearch's way to write `not f(x)`, and means the same
         wanted = isinstance(right, ast.Literal) and right.value
-        return _condition(left) if wanted else _opposite(_condition(left))
+        return _condition(left) if wanted else opposite(_condition(left))
     constant = _compute(right)(None)
     if constant is None:
         return _over(left, lambda value: value is None) if comparator == "==" else _never
@@ -143,19 +120,8 @@ def _over(node: ast.Expression, test: Test) -> Predicate:
         return lambda document: outcome  # noqa: ARG005 - a constant condition reads no document
     if len(fields) > 1:
         raise AssertionError("the parser lets a condition read one field")
-    read = reader(fields[0])
     passes = test if compute is None else _after(compute, test)
-
-    def holds(document: Document) -> bool:
-        values = read(document)
-        if not values:
-            return passes(None)
-        for value in values:  # noqa: SIM110 - as above
-            if passes(value):
-                return True
-        return False
-
-    return holds
+    return any_value_or_null(reader(fields[0]), passes)
 
 
 def _after(compute: Compute, test: Test) -> Test:

@@ -12,8 +12,6 @@ Document = Mapping[str, Any]
 Predicate = Callable[[Document], bool]
 Reader = Callable[[Document], list[Any]]
 
-_MISSING = object()
-
 
 def reader(path: str) -> Reader:
     """Compile a dotted path.
@@ -27,9 +25,42 @@ def reader(path: str) -> Reader:
         value, so that it can be asked whether it exists.
     """
     parts = path.split(".")
+    # at each step the key itself, and the dotted keys that would hold the same field: these call for the thorough way
+    steps = [(part, _joined(parts, start)[1:]) for start, part in enumerate(parts)]
+    thorough = _thorough_reader(parts)
+
+    def read(document: Document) -> list[Any]:
+        node: Any = document
+        for key, dotted in steps:
+            if type(node) is not dict:
+                return thorough(document)
+            for other in dotted:
+                if other in node:
+                    return thorough(document)
+            node = node.get(key)
+            if node is None:
+                return []
+        if type(node) in _SCALARS:
+            return [node]
+        if type(node) is list and _SCALARS.issuperset(map(type, node)):
+            return node
+        return thorough(document)
+
+    return read
+
+
+_SCALARS = frozenset({str, int, float, bool})
+
+
+def _joined(parts: list[str], start: int) -> list[str]:
+    """The keys that may stand at a position of the path: `process`, `process.parent`, `process.parent.name`."""
+    return [".".join(parts[start:end]) for end in range(start + 1, len(parts) + 1)]
+
+
+def _thorough_reader(parts: list[str]) -> Reader:
+    """Looks through arrays and under every dotted key."""
     last = len(parts)
-    # from each position in the path, the keys that may hold what follows: `process`, `process.parent`, ...
-    steps = [[(".".join(parts[start:end]), end) for end in range(last, start, -1)] for start in range(last)]
+    steps = [list(enumerate(_joined(parts, start), start=start + 1)) for start in range(last)]
 
     def read(document: Document) -> list[Any]:
         found: list[Any] = []
@@ -42,9 +73,9 @@ def reader(path: str) -> Reader:
                 if node is not None and node != {}:
                     found.append(node)
             elif isinstance(node, Mapping):
-                for key, end in steps[depth]:
-                    child = node.get(key, _MISSING)
-                    if child is not _MISSING:
+                for end, key in reversed(steps[depth]):
+                    child = node.get(key)
+                    if child is not None:
                         pending.append((child, end))
         return found
 

@@ -13,7 +13,7 @@ from detection_rules.language.parsing import MAX_DEPTH, Refused, fail, parse_wit
 
 _STAR: Final = "\0"
 """Stands for an unescaped `*` while escapes are taken out; a NUL in a query is refused."""
-_ESCAPE: Final = re.compile(r"\\(?:([trn])|u([0-9a-fA-F]{4})|(and|or)|(.))", re.IGNORECASE | re.DOTALL)
+_ESCAPE: Final = re.compile(r"\*|\\(?:([trn])|u([0-9a-fA-F]{4})|(and|or)|(.))", re.IGNORECASE | re.DOTALL)
 _REFUSED: Final[tuple[Refused, ...]] = ((re.compile(r"\\"), "this escape"),)
 _WHITE: Final = {"t": "\t", "r": "\r", "n": "\n"}
 
@@ -69,7 +69,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
             written += " " * gap + str(token)
             if str(token).lower() == "\\not":
                 fail(meta, "the escape `\\not` (a line break to Kibana) is not supported: put the value in quotes")
-        return _Words(_unescaped(written.replace("*", _STAR).replace("\\" + _STAR, "\\*")).split(_STAR))
+        return _Words(_unescaped(written, star=_STAR).split(_STAR))
 
     def equals(self, meta: Meta, parts: list[Any]) -> ast.Query:
         field = _field(meta, parts[0])
@@ -153,8 +153,12 @@ def _flat(parts: list[Any], kind: type[ast.And] | type[ast.Or]) -> list[Any]:
     return flat
 
 
-def _unescaped(text: str) -> str:
+def _unescaped(text: str, star: str = "*") -> str:
+    """The text without its escapes; an unescaped `*` becomes `star`."""
+
     def replaced(escape: re.Match[str]) -> str:
+        if escape[0] == "*":
+            return star
         if escape[1]:
             return _WHITE[escape[1].lower()]
         if escape[2]:

@@ -6,13 +6,13 @@ text: there a phrase in quotes must occur, and of words without quotes one must,
 """
 
 import re
-from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any, Final
 
 from detection_rules.language import kql_ast as ast
+from detection_rules.language.conditions import any_value, every, opposite, some
 from detection_rules.language.eql_functions import address
-from detection_rules.language.fields import Document, Predicate, reader
+from detection_rules.language.fields import Predicate, reader
 from detection_rules.language.patterns import segments
 from detection_rules.language.values import Test, as_boolean, as_number, as_text, equals, ordered
 
@@ -30,36 +30,15 @@ def compile_query(query: ast.Query) -> Predicate:  # noqa: PLR0911 - one return 
             read = reader(query.field)
             return lambda document: bool(read(document))
         case ast.Range():
-            return _any_value(query.field, _bound(query))
+            return any_value(reader(query.field), _bound(query))
         case ast.Equals():
-            return _any_value(query.field, _equality(query.field, query.value))
+            return any_value(reader(query.field), _equality(query.field, query.value))
         case ast.And():
-            return _all([compile_query(operand) for operand in query.operands])
+            return every([compile_query(operand) for operand in query.operands])
         case ast.Or():
-            return _one([compile_query(operand) for operand in query.operands])
+            return some([compile_query(operand) for operand in query.operands])
         case ast.Not():
-            opposite = compile_query(query.operand)
-            return lambda document: not opposite(document)
-
-
-def _all(queries: Sequence[Predicate]) -> Predicate:
-    return lambda document: all(query(document) for query in queries)
-
-
-def _one(queries: Sequence[Predicate]) -> Predicate:
-    return lambda document: any(query(document) for query in queries)
-
-
-def _any_value(field: str, test: Test) -> Predicate:
-    read = reader(field)
-
-    def holds(document: Document) -> bool:
-        for value in read(document):  # noqa: SIM110 - the engine's hottest loop
-            if test(value):
-                return True
-        return False
-
-    return holds
+            return opposite(compile_query(query.operand))
 
 
 def _equality(field: str, value: ast.Value | ast.Pattern) -> Test:

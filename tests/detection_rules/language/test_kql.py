@@ -51,6 +51,7 @@ def read(text: str) -> Query | QueryError:
 @given(st.recursive(LEAVES, joined, max_leaves=6))
 @example(Equals("a", Value("x and y or not z AND")))
 @example(Equals("not", Pattern(("or", "and"))))
+@example(Equals("a", Pattern(("", "\\", ""))))
 @example(Equals("a b", Value('\\ " * ( ) { } : < >')))
 def test_what_is_printed_reads_back_as_the_same_query(query: Query) -> None:
     """Printing a query and reading the text gives the same query."""
