@@ -43,7 +43,7 @@ class BulkTarget:
             return NotNow(Trouble.DENIED, self._cluster.explain(error))
         except TransportError as error:
             return NotNow(Trouble.RETRYING, self._cluster.explain(error))
-        items = _items(answer, len(lines))
+        items = read_items(answer, len(lines))
         if items is None:
             return NotNow(
                 Trouble.RETRYING, f"{self._cluster.name}: the answer to {len(lines)} documents cannot be understood"
@@ -78,7 +78,7 @@ class BulkTarget:
         return NotNow(Trouble.RETRYING if soon else Trouble.DENIED, self._cluster.explain(error))
 
 
-def _items(answer: Any, count: int) -> tuple[Refusal | None, ...] | None:
+def read_items(answer: Any, count: int) -> tuple[Refusal | None, ...] | None:
     """Each document's answer; None where a proxy, or a fault, answered something else."""
     try:
         if answer["errors"] is False:

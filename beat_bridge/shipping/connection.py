@@ -1,6 +1,8 @@
 """A connection to a cluster through the official client, and its errors in one line each."""
 
 import ipaddress
+import re
+import ssl
 import threading
 from pathlib import Path
 from typing import Any
@@ -190,9 +192,12 @@ def _tls(options: ElasticsearchOptions) -> dict[str, Any]:
     if not any(host.startswith("https:") for host in options.hosts):
         return {}
     if options.fingerprint:
+        digits = options.fingerprint.replace(":", "")
+        if not re.fullmatch("[0-9A-Fa-f]{64}", digits):
+            raise DoorwatchError(f"{options.fingerprint!r}: not a SHA-256 fingerprint: 64 hexadecimal digits")
         # the fingerprint names one certificate exactly: chain and host name add nothing to that
         return {
-            "ssl_assert_fingerprint": options.fingerprint.replace(":", ""),
+            "ssl_assert_fingerprint": digits,
             "verify_certs": False,
             "ssl_show_warn": False,
         }
@@ -202,6 +207,10 @@ def _tls(options: ElasticsearchOptions) -> dict[str, Any]:
         return {"verify_certs": True}
     if not Path(options.ca_file).is_file():
         raise DoorwatchError(f"{options.ca_file}: no such CA file")
+    try:
+        ssl.create_default_context(cafile=options.ca_file)
+    except OSError as error:
+        raise DoorwatchError(f"{options.ca_file}: not a usable CA file: it has no certificate in PEM form") from error
     return {"verify_certs": True, "ca_certs": options.ca_file}
 
 
