@@ -119,7 +119,7 @@ class _Reader:
         found = self._process(
             status,
             executable=self._executable(pid),
-            args=self._arguments(pid, status),
+            args=self._arguments(pid),
             environment=self._environment(pid),
             user_id=self._user_id(pid),
         )
@@ -159,14 +159,11 @@ class _Reader:
         except (OSError, ValueError):
             return False
 
-    def _arguments(self, pid: int, status: proc.Stat) -> tuple[str, ...] | Unavailable:
+    def _arguments(self, pid: int) -> tuple[str, ...] | Unavailable:
         try:
-            raw = proc.read(f"/proc/{pid}/cmdline", MAX_ARGUMENT_BYTES)
+            return parse_arguments(proc.read(f"/proc/{pid}/cmdline", MAX_ARGUMENT_BYTES))
         except OSError as error:
             return unavailable("its arguments", error)
-        if not raw and status.state not in {"Z", "X"}:
-            return ()
-        return parse_arguments(raw)
 
     def _environment(self, pid: int) -> Environment | Unavailable:
         try:
