@@ -147,6 +147,13 @@ def test_what_could_not_be_looked_at_makes_no_finding_by_itself() -> None:
     assert detect(inventory(blind, coverage=())) == ()
 
 
+def test_of_two_stories_about_one_thing_the_worse_is_told() -> None:
+    """Where a torn inventory names one hook twice, the malicious finding stays, whichever came first."""
+    weak, strong = hook(surface="ftrace", owner="edr"), hook(surface="ftrace")
+    for things in ((weak, strong), (strong, weak)):
+        assert [finding.verdict for finding in detect(inventory(*things))] == [Verdict.MALICIOUS]
+
+
 @given(st.integers())
 @settings(max_examples=30)
 def test_the_order_of_an_inventory_does_not_matter(seed: int) -> None:
