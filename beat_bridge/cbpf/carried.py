@@ -23,7 +23,7 @@ class Carried(NamedTuple):
     marks: tuple[Mark, ...]
     """What a program of this protocol filters for."""
     own: tuple[Mark, ...] = ()
-    """What a program puts into its own requests (a transaction id, its address): good only beside a mark with values."""
+    """What a program puts into its own requests (a transaction id, its address): good beside a mark with values."""
     loose: tuple[Mark, ...] = ()
     """Where people look for names and contents: never a secret, never quite ordinary."""
 

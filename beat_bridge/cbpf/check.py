@@ -19,7 +19,7 @@ def obstacle(program: Program) -> str:
     return _scratch_obstacle(program)
 
 
-def _instruction_obstacle(index: int, instruction: Instruction, length: int) -> str:
+def _instruction_obstacle(index: int, instruction: Instruction, length: int) -> str:  # noqa: PLR0911 - one return for each kind of mistake
     code, k = instruction.code, instruction.k
     if code not in opcodes.VALID:
         return f"unknown opcode {code:#06x}"

@@ -1,4 +1,4 @@
-"""Filter programs as people and tools write them down, into instructions.
+r"""Filter programs as people and tools write them down, into instructions.
 
 Three spellings, told apart by their shape:
 
@@ -6,7 +6,7 @@ Three spellings, told apart by their shape:
     40 0 0 12                with commas in place of line breaks it is what bpf_asm and iptables -m bpf use
     { 0x28, 0, 0, 0xc },     C, as `tcpdump -dd` prints it
     280000000c000000         hexadecimal `struct sock_filter` records as they lie in a little-endian memory;
-                             white space, commas, 0x and \\x between the bytes do not matter
+                             white space, commas, 0x and \x between the bytes do not matter
 """
 
 import re

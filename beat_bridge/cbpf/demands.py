@@ -8,8 +8,9 @@ from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
 from beat_bridge.cbpf.layers import ICMP, ICMP6, SCTP, TCP, UDP, Layer, Layers, Link, Place
+from beat_bridge.cbpf.nodes import Bits, Byte, Node
 from beat_bridge.cbpf.solve import known_value
-from beat_bridge.cbpf.terms import Bits, Byte, Node, Terms
+from beat_bridge.cbpf.terms import Terms
 
 PROTOCOL_NAMES = MappingProxyType(
     {

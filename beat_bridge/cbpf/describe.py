@@ -9,7 +9,8 @@ from beat_bridge.cbpf.demands import HEADER_LENGTHS, PROTOCOL_NAMES, Demands, re
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
 from beat_bridge.cbpf.layers import Layer, Layers, Place
-from beat_bridge.cbpf.terms import Bits, Byte, Metadata, Node, Operation, Terms
+from beat_bridge.cbpf.nodes import Bits, Byte, Metadata, Node, Operation
+from beat_bridge.cbpf.terms import Terms
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import Magic
 

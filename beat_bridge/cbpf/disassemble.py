@@ -11,7 +11,7 @@ def disassemble(program: Program) -> tuple[str, ...]:
     return tuple(f"l{index}: {_text(index, instruction)}" for index, instruction in enumerate(program))
 
 
-def _text(index: int, instruction: Instruction) -> str:
+def _text(index: int, instruction: Instruction) -> str:  # noqa: PLR0911 - one return for each kind of instruction
     code, k = instruction.code, instruction.k
     if code not in opcodes.VALID:
         return f".word {code:#06x}, {instruction.jt}, {instruction.jf}, {k:#x}"

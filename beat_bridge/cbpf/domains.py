@@ -99,7 +99,7 @@ def size(domain: Domain) -> int:
 
 def points(domain: Domain, limit: int) -> list[int] | None:
     """Its members, or None where there are more than `limit`."""
-    if len(domain) > limit or domain and domain[-1][1] - domain[-1][0] >= limit or size(domain) > limit:
+    if len(domain) > limit or (domain and domain[-1][1] - domain[-1][0] >= limit) or size(domain) > limit:
         return None
     return [value for low, high in domain for value in range(low, high + 1)]
 

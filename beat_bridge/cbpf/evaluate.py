@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import msgspec
+
 from beat_bridge.cbpf import opcodes
+from beat_bridge.cbpf.nodes import Bits, Byte, Metadata, Node, Operation, Sum, Value
 from beat_bridge.cbpf.opcodes import WORD, signed
-from beat_bridge.cbpf.terms import Bits, Byte, Metadata, Node, Operation, Sum, Value
 from beat_bridge.model.base import Value as FrozenValue
 from beat_bridge.model.filters import Instruction, Program
-
-_NO_METADATA: Mapping[str, int] = MappingProxyType({})
 
 
 class Packet(FrozenValue, frozen=True, kw_only=True):
@@ -18,7 +18,7 @@ class Packet(FrozenValue, frozen=True, kw_only=True):
     data: bytes
     network_offset: int = 14
     """Where the network header lies in `data` (SKF_NET_OFF)."""
-    metadata: dict[str, int] = {}
+    metadata: dict[str, int] = msgspec.field(default_factory=dict)
     """Ancillary fields by their bpf_asm name; what is not here reads as 0."""
 
     def read(self, place: int, width: int) -> int | None:
@@ -145,7 +145,7 @@ def evaluate(value: Value, packet: Packet, memory: dict[Node, int | None]) -> in
     return memory[value]
 
 
-def _evaluate(node: Node, packet: Packet, memory: dict[Node, int | None]) -> int | None:
+def _evaluate(node: Node, packet: Packet, memory: dict[Node, int | None]) -> int | None:  # noqa: PLR0911 - one return for each kind of node
     if isinstance(node, Byte):
         base = evaluate(node.base, packet, memory) if node.base else 0
         return None if base is None else packet.read(base + node.offset & WORD, 1)

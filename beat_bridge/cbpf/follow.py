@@ -21,9 +21,10 @@ from beat_bridge.cbpf.domains import NOT_ZERO, WORD, Domain
 from beat_bridge.cbpf.evaluate import Packet, evaluate
 from beat_bridge.cbpf.layers import Link
 from beat_bridge.cbpf.liveness import Liveness, analyse
+from beat_bridge.cbpf.nodes import Byte, Node, Opaque, Value, children
 from beat_bridge.cbpf.solve import Known, Solver, imply, known_value
 from beat_bridge.cbpf.states import State, gather
-from beat_bridge.cbpf.terms import Byte, Node, Opaque, Terms, Value, children, split_offset
+from beat_bridge.cbpf.terms import Terms, split_offset
 from beat_bridge.model.filters import Instruction, Program
 
 WORK = 50_000
@@ -167,7 +168,7 @@ class _Follower:
 
     # -- loads
 
-    def _load(self, instruction: Instruction, state: State) -> State | None:
+    def _load(self, instruction: Instruction, state: State) -> State | None:  # noqa: PLR0911 - one return for each kind of load
         code, k = instruction.code, instruction.k
         if code in opcodes.LD_ABS:
             name = opcodes.ancillary_name(k)
@@ -254,7 +255,7 @@ class _Follower:
         if no:
             self.arrived[passed].append(no)
 
-    def _compared(self, instruction: Instruction, state: State) -> tuple[Value, Domain]:
+    def _compared(self, instruction: Instruction, state: State) -> tuple[Value, Domain]:  # noqa: PLR0911 - one return for each kind of test
         """A conditional jump as a word and the set of its values for which the jump is taken."""
         operator = opcodes.COMPARISONS[instruction.code & 0xF0]
         left: Value = state.a

@@ -9,7 +9,8 @@ from beat_bridge.cbpf.describe import describe_path, summarise
 from beat_bridge.cbpf.families import family_of
 from beat_bridge.cbpf.follow import Following, Path, follow
 from beat_bridge.cbpf.layers import Link
-from beat_bridge.cbpf.terms import Byte, Terms
+from beat_bridge.cbpf.nodes import Byte
+from beat_bridge.cbpf.terms import Terms
 from beat_bridge.cbpf.weigh import Weight, weigh
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import FilterJudgement, Magic, Program
@@ -45,7 +46,7 @@ def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
             complete=False,
         )
     following = follow(program, link)
-    judged = []
+    judged: list[_Judged] = []
     for path in following.paths:
         demands = demands_of(path, link, following.terms)
         words = describe_path(path, demands, following.terms) if len(judged) < MAX_LISTED else ""

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from beat_bridge.cbpf import domains, opcodes
 from beat_bridge.cbpf.domains import Domain
+from beat_bridge.cbpf.nodes import Bits, Byte, Metadata, Node, Sum
 from beat_bridge.cbpf.solve import Known, known_value
-from beat_bridge.cbpf.terms import Bits, Byte, Metadata, Node, Sum, Terms
+from beat_bridge.cbpf.terms import Terms
 
 AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 2, 10, 16, 17
 SOCK_DGRAM, SOCK_RAW = 2, 3
@@ -115,7 +116,7 @@ class Layers:
         self.version = self._find_version()
         """4 or 6 where IP is demanded or everything points to it; 0 for another EtherType."""
         self.transport, self.protocols = self._find_transport()
-        """Where the transport header begins if IPv4 has no options; the IP protocol numbers that are accepted, or None."""
+        """Where the transport header begins if IPv4 has no options; the IP protocols that are accepted, or None."""
 
     def values(self, base: Node | None, offset: int, width: int) -> list[int] | None:
         """What a word of the packet may be: up to 16 values, or None for more."""
@@ -152,7 +153,7 @@ class Layers:
             types = self.values(None, self.network - 2, 2)
         if types is None:
             domain = self._conditions.get(self._terms.metadata("proto"))
-            types = domain and domains.points(domain, 16)
+            types = None if domain is None else domains.points(domain, 16)
         if types == [PPPOE_SESSION]:
             inner = self.values(None, self.network + 6, 2)
             if inner in ([0x21], [0x57]):
@@ -187,7 +188,7 @@ class Layers:
 
     # -- places
 
-    def _fixed(self, offset: int) -> Place:
+    def _fixed(self, offset: int) -> Place:  # noqa: PLR0911 - one return for each kind of layer
         if offset < 0:  # before the transport header that this socket's packets begin with
             return Place(Layer.NETWORK if offset >= opcodes.NETWORK_OFFSET else Layer.LINK, offset)
         if self.link in _TRANSPORTS:

@@ -45,7 +45,7 @@ def analyse(program: Program) -> Liveness:
     return Liveness(tuple(live[:size]), tuple(count > 1 for count in arrivals[:size]))
 
 
-def _uses(instruction: Instruction) -> tuple[int, int]:
+def _uses(instruction: Instruction) -> tuple[int, int]:  # noqa: PLR0911 - one return for each kind of instruction
     """What an instruction reads and what it overwrites."""
     code, k = instruction.code, instruction.k
     kind = code & 7

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import WORD, Domain
-from beat_bridge.cbpf.terms import Bits, Byte, Node, Operation, Sum, Terms, Value
+from beat_bridge.cbpf.nodes import Bits, Byte, Node, Operation, Sum, Value
+from beat_bridge.cbpf.terms import Terms
 
 MAX_POINTS = 64
 """Members up to which a set is mapped member by member."""

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.liveness import A, X
+from beat_bridge.cbpf.nodes import Node, Value
 from beat_bridge.cbpf.solve import Known
-from beat_bridge.cbpf.terms import Node, Terms, Value
+from beat_bridge.cbpf.terms import Terms
 
 _NOTHING_LOST: frozenset[Node] = frozenset()
 Registers = tuple[Value, ...]
@@ -17,7 +18,7 @@ class State:
 
     __slots__ = ("a", "cells", "conditions", "known", "lost", "x")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - this is what a state is, and one is made at every step
         self,
         a: Value = 0,
         x: Value = 0,
@@ -106,34 +107,36 @@ def _merged(left: State, right: State) -> State | None:
     if left.lost != right.lost:
         return None
     ours, theirs = left.conditions, right.conditions
-    if len(ours) != len(theirs):
-        if len(ours) < len(theirs):
-            return left if _covers(ours, theirs) else None
-        return right if _covers(theirs, ours) else None
-    differing: Node | None = None
-    for node, domain in ours.items():
-        other = theirs.get(node)
-        if other is None:
-            return None
-        if other is not domain and other != domain:
-            if differing is not None:
-                if _covers(ours, theirs):
-                    return left
-                return right if _covers(theirs, ours) else None
-            differing = node
-    if differing is None:
+    if len(ours) <= len(theirs) and _covers(ours, theirs):
         return left
-    joined = domains.union(ours[differing], theirs[differing])
-    if joined == ours[differing]:
-        return left
-    if joined == theirs[differing]:
+    if len(ours) >= len(theirs) and _covers(theirs, ours):
         return right
+    differing = _only_difference(ours, theirs)
+    if differing is None:
+        return None
+    joined = domains.union(ours[differing], theirs[differing])
     conditions = dict(ours)
     if joined == domains.below(differing.ones):
         del conditions[differing]
     else:
         conditions[differing] = joined
     return State(left.a, left.x, left.cells, conditions, _shared_known(left, right), left.lost)
+
+
+def _only_difference(ours: Mapping[Node, Domain], theirs: Mapping[Node, Domain]) -> Node | None:
+    """The one node on which two sets of conditions differ, or None where there are more or they name other nodes."""
+    if len(ours) != len(theirs):
+        return None
+    differing: Node | None = None
+    for node, domain in ours.items():
+        other = theirs.get(node)
+        if other is None:
+            return None
+        if other != domain:
+            if differing is not None:
+                return None
+            differing = node
+    return differing
 
 
 def _covers(wide: Mapping[Node, Domain], narrow: Mapping[Node, Domain]) -> bool:

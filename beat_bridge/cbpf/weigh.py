@@ -89,7 +89,7 @@ def _pinned(demands: Demands) -> Iterator[tuple[str, str]]:
         yield " and ".join(sorted(fields)), "which differs from packet to packet"
 
 
-def _known_protocol(demands: Demands) -> tuple[Verdict, tuple[str, ...]] | None:
+def _known_protocol(demands: Demands) -> tuple[Verdict, tuple[str, ...]] | None:  # noqa: PLR0911 - one for each answer
     """What a known protocol makes of the demand: a verdict and reasons, or None where none explains it."""
     if any(alone for _, alone in demands.functions):
         return None

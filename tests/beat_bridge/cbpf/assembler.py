@@ -34,7 +34,7 @@ def assemble(text: str) -> Program:
     return tuple(_instruction(index, line, labels) for index, line in enumerate(lines))
 
 
-def _instruction(index: int, line: str, labels: Mapping[str, int]) -> Instruction:
+def _instruction(index: int, line: str, labels: Mapping[str, int]) -> Instruction:  # noqa: PLR0911 - one return for each kind of instruction
     name, _, rest = line.partition(" ")
     rest = rest.strip()
     plain = {"tax": opcodes.TAX, "txa": opcodes.TXA, "neg": opcodes.NEG}
@@ -59,7 +59,7 @@ def _instruction(index: int, line: str, labels: Mapping[str, int]) -> Instructio
     return _load(name, rest)
 
 
-def _load(name: str, rest: str) -> Instruction:
+def _load(name: str, rest: str) -> Instruction:  # noqa: PLR0911 - one return for each kind of load
     if name == "ldxb" and rest.startswith("4*"):
         return Instruction(opcodes.LDX_MSH, 0, 0, _place(rest[4 : rest.index("]")]))
     is_x = name.startswith("ldx")
@@ -106,9 +106,7 @@ def programs(draw: st.DrawFn, max_size: int = 24) -> Program:
     """Programs that the kernel attaches, with every opcode, and loads that mostly lie in a small packet."""
     size = draw(st.integers(2, max_size))
     written: set[int] = set()
-    body: list[Instruction] = []
-    for index in range(size - 1):
-        body.append(_any_instruction(draw, size - index - 2, written))
+    body = [_any_instruction(draw, size - index - 2, written) for index in range(size - 1)]
     body.append(draw(st.sampled_from([Instruction(opcodes.RET_K, 0, 0, 0xFFFF), Instruction(opcodes.RET_A, 0, 0, 0)])))
     program = tuple(body)
     if obstacle(program):  # a jump went around the store that a later load needs

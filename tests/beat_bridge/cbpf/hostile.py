@@ -112,4 +112,4 @@ def at_random(seed: int, size: int = SIZE) -> Program:
 GENERATORS: Mapping[str, Callable[[], Program]] = {
     make.__name__: make
     for make in (diverging, converging, powers, sums, mixtures, chains, ladders, counters, alternatives)
-} | {f"at random, {seed}": lambda seed=seed: at_random(seed) for seed in range(6)}  # type: ignore[misc] # the default binds it
+} | {f"at random, {seed}": lambda seed=seed: at_random(seed) for seed in range(6)}

@@ -3,6 +3,7 @@
 The backdoors follow the public reports on BPFDoor (instruction counts and constants as reported); the others follow the
 programs' own sources, named beside each.
 """
+# ruff: noqa: E501 - a program reads best as one line
 
 from dataclasses import dataclass
 from itertools import chain

@@ -44,8 +44,8 @@ def test_diamonds_that_come_together_are_followed_to_the_end() -> None:
 def test_a_knock_behind_a_maze_is_still_found() -> None:
     """Hundreds of diamonds before the real filter do not hide it."""
     maze = "|".join(
-        f"ldb [{i % 34}]|jset #{1 << i % 8}, a{i}, b{i}|a{i}: ld M[0]|add #{i + 1}|ja c{i}|b{i}: ld M[0]|xor #{i * 7 + 3}"
-        f"|c{i}: st M[0]"
+        f"ldb [{i % 34}]|jset #{1 << i % 8}, a{i}, b{i}|a{i}: ld M[0]|add #{i + 1}|ja c{i}"
+        f"|b{i}: ld M[0]|xor #{i * 7 + 3}|c{i}: st M[0]"
         for i in range(200)
     )
     knock = (

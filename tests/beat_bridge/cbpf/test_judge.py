@@ -79,7 +79,10 @@ def test_the_summary_can_be_read_aloud() -> None:
 
 def test_a_constant_alone_decides_nothing() -> None:
     """The words of BPFDoor as ports and addresses are benign; another word in the same payload is malicious."""
-    as_port = "ldh [12]|jeq #0x800, next, no|ldb [23]|jeq #17, next, no|ldxb 4*([14]&0xf)|ldh [x + {}]|jeq #{}, yes, no|yes: ret #1|no: ret #0"
+    as_port = (
+        "ldh [12]|jeq #0x800, next, no|ldb [23]|jeq #17, next, no|ldxb 4*([14]&0xf)"
+        "|ldh [x + {}]|jeq #{}, yes, no|yes: ret #1|no: ret #0"
+    )
     assert judge(assemble(as_port.format(16, 0x7255))).verdict is Verdict.BENIGN
     other = judge(assemble(as_port.format(22, 0x1A2B)))
     assert (other.verdict, other.family) == (Verdict.MALICIOUS, "")
@@ -95,7 +98,10 @@ def test_what_the_kernel_refuses_is_unknown() -> None:
 
 def test_a_secret_behind_dhcp_ports_is_still_a_secret() -> None:
     """The port of a known protocol covers only what programs of that protocol filter for."""
-    text = "ldb [9]|jeq #17, next, no|ldxb 4*([0]&0xf)|ldh [x + 2]|jeq #68, next, no|ld [x + {}]|jeq #{}, yes, no|yes: ret #1|no: ret #0"
+    text = (
+        "ldb [9]|jeq #17, next, no|ldxb 4*([0]&0xf)|ldh [x + 2]|jeq #68, next, no"
+        "|ld [x + {}]|jeq #{}, yes, no|yes: ret #1|no: ret #0"
+    )
     cookie = judge(assemble(text.format(8 + 236, 0x63825363)), Link.RAW)
     transaction = judge(assemble(text.format(8 + 4, 0xCAFE1234)), Link.RAW)
     secret = judge(assemble(text.format(8 + 240, 0xCAFE1234)), Link.RAW)

@@ -65,8 +65,7 @@ def byte_by_byte(draw: st.DrawFn, case: Case) -> str:
 def bit_by_bit(_draw: st.DrawFn, case: Case) -> str:
     """One test for each bit."""
     lines = [case.load]
-    for i in range(8 * case.width):
-        lines.append(f"jset #{1 << i}, {'next, no' if case.value >> i & 1 else 'no, next'}")
+    lines += [f"jset #{1 << i}, {'next, no' if case.value >> i & 1 else 'no, next'}" for i in range(8 * case.width)]
     return "|".join([*lines, "ja yes"])
 
 
@@ -118,7 +117,7 @@ def counted(_draw: st.DrawFn, case: Case) -> str:
 
 
 def xor_by_arithmetic(draw: st.DrawFn, case: Case) -> str:
-    """x + k - 2 * (x & k), which is x ^ k."""
+    """X + k - 2 * (x & k), which is x ^ k."""
     k = draw(st.integers(1, (1 << 8 * case.width) - 1))
     return (
         f"stx M[0]|{case.load}|st M[1]|and #{k}|mul #2|st M[2]|ld M[1]|add #{k}|ldx M[2]|sub x"
@@ -128,7 +127,10 @@ def xor_by_arithmetic(draw: st.DrawFn, case: Case) -> str:
 
 def inverted(_draw: st.DrawFn, case: Case) -> str:
     """The complement, by negation and by xor."""
-    return f"{case.load}|neg|sub #1|xor #{WORD}|jeq #{case.value}, next, no|{case.load}|xor #{WORD}|jeq #{case.value ^ WORD}, yes, no"
+    return (
+        f"{case.load}|neg|sub #1|xor #{WORD}|jeq #{case.value}, next, no"
+        f"|{case.load}|xor #{WORD}|jeq #{case.value ^ WORD}, yes, no"
+    )
 
 
 def by_division(draw: st.DrawFn, case: Case) -> str:
