@@ -17,8 +17,9 @@ from detection_rules.language.regular_expressions import RegularExpressionError,
 
 _LARGEST_LONG: Final = 2**63 - 1
 _SKIPPED: Final = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*+")
-_REFUSED_QUERIES: Final = re.compile(r"(sequence|sample|join)\b(?!\s*where\b)")
-_REFUSED: Final[tuple[Refused, ...]] = (
+REFUSED_QUERIES: Final = ("sequence", "sample", "join")
+_REFUSED_QUERY: Final = re.compile(rf"({'|'.join(REFUSED_QUERIES)})\b(?!\s*where\b)")
+REFUSED: Final[tuple[Refused, ...]] = (
     (re.compile(r"\|"), "a pipe (`| head`, `| tail`)"),
     (re.compile(r"\["), "an array subscript or subquery in `[ ]`"),
     (re.compile(r"of\b"), "a process relationship (`child of`, `descendant of`, `event of`)"),
@@ -39,10 +40,10 @@ def parse(text: str) -> ast.EventQuery:
         QueryError: It is malformed, or uses something this evaluator does not do; the line names it and its place.
     """
     begin = _SKIPPED.match(text)
-    refused = _REFUSED_QUERIES.match(text, begin.end() if begin else 0)
+    refused = _REFUSED_QUERY.match(text, begin.end() if begin else 0)
     if refused:
         refuse(f"a `{refused[1]}` query", text, refused.start())
-    query: ast.EventQuery = parse_with("eql.lark", _Builder(), text, _REFUSED)
+    query: ast.EventQuery = parse_with("eql.lark", _Builder(), text, REFUSED)
     if any(depth > MAX_DEPTH for _, depth in ast.walk(query.condition)):
         raise QueryError(f"nested more than {MAX_DEPTH} deep", 1, 1)
     return query

@@ -1,0 +1,33 @@
+"""docs/rules.md says what the code does."""
+
+from pathlib import Path
+
+from detection_rules import compile_query
+from detection_rules.language.eql_functions import FUNCTIONS
+from detection_rules.reference import render_language
+
+PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
+
+
+def test_the_table_on_disk_is_the_table() -> None:
+    """docs/rules.md holds the table of the language as the code gives it."""
+    assert render_language() in PAGE.read_text("utf-8")
+
+
+def test_every_function_can_be_called() -> None:
+    """Each function the table names is known to the compiler."""
+    arguments = {"string": '"10.0.0.0"', "number": "1", "boolean": "true", "any": "f"}
+    for signature in FUNCTIONS.values():
+        kinds = [signature.parameters[min(i, len(signature.parameters) - 1)] for i in range(signature.least)]
+        call = f"{signature.name}({', '.join(arguments[kind] for kind in kinds)})"
+        compile_query(f"any where {call} != null" if signature.result != "boolean" else f"any where {call}", "eql")
+
+
+def test_the_queries_of_the_page_can_be_read() -> None:
+    """Every KQL and EQL example of the page compiles."""
+    blocks = PAGE.read_text("utf-8").split("```")
+    languages = {"kql": "kuery", "eql": "eql"}
+    examples = [block.split("\n", 1) for block in blocks[1::2] if block.split("\n", 1)[0] in languages]
+    assert len(examples) >= 2
+    for language, text in examples:
+        compile_query(text, languages[language])
