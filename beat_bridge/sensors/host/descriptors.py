@@ -12,6 +12,7 @@ from beat_bridge.sensors.host import proc
 
 MAX_DESCRIPTORS = 4_000_000
 _FD_BITS = 32
+_FD_MASK = (1 << _FD_BITS) - 1
 _STDIO = {"0", "1", "2"}
 _NOTED = {"/run/", "net:["}
 
@@ -48,7 +49,16 @@ class Descriptors:
         if inode not in self.first:
             return []
         packed = [self.first[inode], *self.further.get(inode, ())]
-        return [(each >> _FD_BITS, each & ((1 << _FD_BITS) - 1)) for each in packed]
+        return [(each >> _FD_BITS, each & _FD_MASK) for each in packed]
+
+    def holder(self, inode: int, turn: int) -> tuple[int, int] | None:
+        """One holder of a socket, the first for turn 0; None where there are no more."""
+        if turn == 0:
+            packed = self.first.get(inode)
+        else:
+            further = self.further.get(inode, ())
+            packed = further[turn - 1] if turn <= len(further) else None
+        return None if packed is None else (packed >> _FD_BITS, packed & _FD_MASK)
 
     def adopt(self, inode: int, other: "Descriptors") -> None:
         """Take over from another walk who holds a socket."""

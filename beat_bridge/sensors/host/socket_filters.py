@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -59,30 +60,31 @@ def interview(inodes: Iterable[int], descriptors: Descriptors) -> Interview:
         descriptors: Who holds them.
     """
     outcome = Interview()
-    open_questions = {inode: descriptors.holders(inode) for inode in inodes}
+    open_questions = set(inodes)
     for turn in range(_HOLDERS_TRIED):
-        by_holder: dict[int, list[tuple[int, int]]] = {}
-        for inode, holders in open_questions.items():
-            if turn < len(holders):
-                pid, descriptor = holders[turn]
-                by_holder.setdefault(pid, []).append((inode, descriptor))
+        by_holder: defaultdict[int, dict[int, int]] = defaultdict(dict)
+        for inode in open_questions:
+            holder = descriptors.holder(inode, turn)
+            if holder is not None:
+                by_holder[holder[0]][inode] = holder[1]
         if not by_holder:
             break
         questions = [(pid, pid in descriptors.threads, wanted) for pid, wanted in by_holder.items()]
         for (_, _, wanted), result in zip(questions, each(_ask_holder, questions), strict=True):
             _take(result, wanted, outcome)
-        open_questions = {inode: holders for inode, holders in open_questions.items() if inode not in outcome.asked}
+        open_questions -= outcome.asked
     return outcome
 
 
-_Question = tuple[int, bool, list[tuple[int, int]]]
+_Question = tuple[int, bool, dict[int, int]]
+"""A holder, whether it is a thread with a table of its own, and which of its descriptors lead to which inodes."""
 _Result = dict[int, Asked | OSError | None]
 
 
-def _take(result: _Result | Stuck, wanted: list[tuple[int, int]], outcome: Interview) -> None:
+def _take(result: _Result | Stuck, wanted: dict[int, int], outcome: Interview) -> None:
     if isinstance(result, Stuck):
         detail = f"its holder keeps it locked: no answer within {PATIENCE_SECONDS:g} s"
-        outcome.failures.update({inode: Unavailable(reason=Reason.FAILED, detail=detail) for inode, _ in wanted})
+        outcome.failures.update({inode: Unavailable(reason=Reason.FAILED, detail=detail) for inode in wanted})
         return
     for inode, answer in result.items():
         if isinstance(answer, OSError):
@@ -111,11 +113,11 @@ def _ask_holder(question: _Question) -> _Result:
     try:
         pidfd = os.pidfd_open(pid, _PIDFD_THREAD if is_thread else 0)
     except OSError as error:
-        return dict.fromkeys((inode for inode, _ in wanted), error)
+        return dict.fromkeys(wanted, error)
     options = SocketOptions()
     result: _Result = {}
     try:
-        for inode, descriptor in wanted:
+        for inode, descriptor in wanted.items():
             try:
                 taken = pidfd_getfd(pidfd, descriptor)
             except OSError as error:
