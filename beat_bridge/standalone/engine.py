@@ -162,5 +162,9 @@ class Courier:
             self._outbox.failed(identity, str(error))
             _log.warning("alert %s waits: %s", identity, error)
             return False
+        except Exception as error:  # noqa: BLE001 - a fault of the poster must not end the thread, and with it all alerting
+            self._outbox.failed(identity, f"{type(error).__name__} while posting")
+            _log.exception("alert %s waits", identity)
+            return False
         self._outbox.delivered(identity)
         return True

@@ -19,7 +19,7 @@ from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.language.fields import Document, Predicate, reader
 from detection_rules.language.patterns import wildcard
 from detection_rules.language.regular_expressions import compile_expression
-from detection_rules.language.values import Test, as_boolean, as_number, as_text, equals, ordered
+from detection_rules.language.values import Test, as_boolean, as_instant, as_number, as_text, equals, ordered
 
 Compute = Callable[[Any], Any]
 """From the value of a condition's only field (None where it is missing) to a result."""
@@ -90,11 +90,9 @@ def _choices(node: ast.Membership) -> Test:
     if node.insensitive:
         folded = {str(constant).lower() for constant in constants}
         return lambda value: (text := as_text(value)) is not None and text.lower() in folded
-    if all(isinstance(constant, str) for constant in constants) and not any("-" in str(c) for c in constants):
-        texts = frozenset(constants)
-        return lambda value: as_text(value) in texts
-    tests = [equals(constant) for constant in constants]
-    return lambda value: value is not None and any(test(value) for test in tests)
+    texts = frozenset(constant for constant in constants if isinstance(constant, str))
+    tests = [equals(constant) for constant in constants if not isinstance(constant, str) or as_instant(constant)]
+    return lambda value: value is not None and (as_text(value) in texts or any(test(value) for test in tests))
 
 
 def _patterns(node: ast.Matching) -> Test:

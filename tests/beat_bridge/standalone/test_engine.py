@@ -192,6 +192,22 @@ def test_one_that_fails_for_ever_holds_up_no_other(outbox: Outbox) -> None:
     assert outbox.status().waiting == 1
 
 
+def test_a_faulty_poster_does_not_end_alerting(outbox: Outbox) -> None:
+    """Whatever a poster raises, the alert waits and is tried again."""
+
+    def faulty(count: int, _body: bytes) -> None:
+        if count == 1:
+            raise ZeroDivisionError
+
+    responder = Responder(faulty)
+    LocalEngine(lambda _body: [Rule()], outbox).consider(document())
+    courier = Courier(outbox, responder, first_delay=0.01)
+    courier.start()
+    responder.wait(lambda: len(responder.bodies) == 1)
+    courier.stop()
+    assert (outbox.status().delivered, responder.calls) == (1, 2)
+
+
 def test_a_refused_alert_is_kept_with_its_reason(outbox: Outbox) -> None:
     """What the responder will never take is not tried again, and stays with its answer."""
 

@@ -118,6 +118,7 @@ def holds(condition: str, document: dict[str, Any] = PROCESS) -> bool:
         'exit_code == "0" and exit_code in ("0")',
         # dates
         '@timestamp >= "2026-01-15" and @timestamp < "2026-01-16"',
+        '@timestamp in ("2026-01-14", "2026-01-15") and not @timestamp in ("2026-01-14", "x")',
         '@timestamp <= "2026-01-15" and not @timestamp > "2026-01-15"',
     ],
 )
