@@ -38,7 +38,7 @@ def decode(text: str, source: str = "the program") -> Program:
     """
     if len(text) > MAX_CHARACTERS:
         raise DoorwatchError(f"{source}: longer than {MAX_CHARACTERS} characters; this is not a filter program")
-    if not text.strip(" \t\r\n,;"):
+    if next(_records(text), None) is None:
         raise DoorwatchError(f"{source}: empty; expected `tcpdump -ddd` output or hexadecimal sock_filter records")
     if "{" in text:
         program = _decode_c(text, source)

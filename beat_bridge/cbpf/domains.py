@@ -1,5 +1,6 @@
 """Sets of 32-bit words as sorted, disjoint, non-adjacent closed intervals."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 Domain = tuple[tuple[int, int], ...]
@@ -47,6 +48,10 @@ def intersection(left: Domain, right: Domain) -> Domain:
             return right
         low, high = (other_low, high) if other_low > low else (low, other_high)
         return ((low, high),) if low <= high else ()
+    if len(left) == 1:
+        return _cut(right, *left[0])
+    if len(right) == 1:
+        return _cut(left, *right[0])
     found = []
     i = j = 0
     while i < len(left) and j < len(right):
@@ -63,7 +68,39 @@ def intersection(left: Domain, right: Domain) -> Domain:
 
 def union(left: Domain, right: Domain) -> Domain:
     """What is in either."""
+    if len(right) == 1:
+        left, right = right, left
+    if len(left) == 1 and right:  # one interval more, mostly between two others
+        low, high = left[0]
+        index = bisect_right(right, (low, WORD))
+        if (index == 0 or right[index - 1][1] + 1 < low) and (index == len(right) or high + 1 < right[index][0]):
+            return (*right[:index], left[0], *right[index:])
     return normalise((*left, *right))
+
+
+def difference(left: Domain, right: Domain) -> Domain:
+    """What is in the first and not in the second."""
+    if len(right) == 1:
+        low, high = right[0]
+        below_it = _cut(left, 0, low - 1) if low else ()
+        return (*below_it, *_cut(left, high + 1, WORD)) if high < WORD else below_it
+    return intersection(left, complement(right))
+
+
+def _cut(domain: Domain, low: int, high: int) -> Domain:
+    """What of a domain lies from `low` to `high`."""
+    first = max(0, bisect_right(domain, (low, WORD)) - 1)
+    last = bisect_right(domain, (high, WORD))
+    kept = list(domain[first:last])
+    if kept and kept[0][1] < low:
+        del kept[0]
+    if not kept:
+        return ()
+    if kept[0][0] < low:
+        kept[0] = (low, kept[0][1])
+    if kept[-1][1] > high:
+        kept[-1] = (kept[-1][0], high)
+    return tuple(kept)
 
 
 def complement(domain: Domain, top: int = WORD) -> Domain:
@@ -87,6 +124,8 @@ def contains(domain: Domain, value: int) -> bool:
 
 def subset(left: Domain, right: Domain) -> bool:
     """Whether all of `left` is in `right`."""
+    if left is right:
+        return True
     if len(right) == 1:
         return not left or (right[0][0] <= left[0][0] and left[-1][1] <= right[0][1])
     return left == right or intersection(left, right) == left

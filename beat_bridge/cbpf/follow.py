@@ -299,14 +299,14 @@ class _Follower:
         if state.known:
             allowed = _narrowed(allowed, state.known, node)
         inside = domains.intersection(allowed, members)
-        self.terms.work += 1 + len(members) + len(allowed)
+        self.terms.work += 1 + len(members) + (len(allowed) >> 3)
         if inside == allowed:
             return state, None
         if not inside:
             return None, state
         if not both:
             return self._learn(state, node, inside), None
-        outside = domains.intersection(allowed, domains.complement(members, node.ones))
+        outside = domains.difference(allowed, members)
         return self._learn(state, node, inside), self._learn(state, node, outside)
 
     def _learn(self, state: State, node: Node, domain: Domain) -> State | None:
@@ -319,9 +319,6 @@ class _Follower:
         if known is None:
             return None
         self.terms.work += len(state.conditions) + len(known) >> 4
-        old = state.conditions.get(node)
-        if old is not None:
-            domain = domains.intersection(old, domain)
         return state.with_condition(node, domain, known)
 
     def _consistent(self, state: State) -> bool:
