@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.documents import Document
 from beat_bridge.standalone import Courier, LocalEngine, NotDeliveredError, Outbox
+from detection_rules import load_rules
 from responders.webhook.bodies import parse
 
 PATIENCE = 30.0
@@ -98,6 +99,17 @@ def test_the_body_is_what_kibana_would_send(outbox: Outbox) -> None:
     assert alert["kibana.alert.original_event.id"] == "d1"
     understood = parse(waiting.body)
     assert [(a.uuid, a.host_id, a.pid, a.rule_name) for a in understood.alerts] == [(identity, "h1", 812, Rule().name)]
+
+
+def test_the_shipped_rules_run_in_it(outbox: Outbox) -> None:
+    """A rule set's `match` is what the engine takes, and its mapped severity reaches the alert."""
+    own = {"finding": {"kind": "kernel_hook_drift", "state": "opened", "verdict": "malicious"}}
+    engine = LocalEngine(load_rules().match, outbox)
+    engine.consider(document(event={"id": "d1", "severity": 99, "risk_score": 95.0}, doorwatch=own))
+    waiting = outbox.next()
+    assert waiting is not None
+    rule = json.loads(waiting.body)["rule"]
+    assert (rule["name"], rule["severity"], rule["risk_score"]) == ("Kernel Hook Leads Elsewhere", "critical", 95)
 
 
 def test_one_rule_makes_one_alert_of_one_document(outbox: Outbox) -> None:
