@@ -240,8 +240,68 @@ def test_a_write_that_fails_halfway_leaves_no_trace(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert spool.status().refused == 40
         spool.append([document("after")])
-        assert drain(spool) == ["before", "after"]
-        assert spool.status().torn_records == 0
+    with Spool(tmp_path) as spool:
+        spool.append([document("last")])
+        assert drain(spool) == ["before", "after", "last"]
+        assert (spool.status().torn_records, spool.status().refused) == (0, 40)
+
+
+def test_what_a_failed_append_left_is_not_delivered(tmp_path: Path) -> None:
+    """Records whose sequence belongs to a later segment, or comes a second time, are damage: told, not delivered."""
+    with Spool(tmp_path, segment_bytes=1) as spool:
+        spool.append([document("a")])
+        spool.append([document("b")])
+    first, second = sorted((tmp_path / "segments").iterdir())
+    b = second.read_bytes()
+    first.write_bytes(first.read_bytes() + b)
+    second.write_bytes(b + first.read_bytes()[: -len(b)] + b)
+    with Spool(tmp_path) as spool:
+        spool.append([document("c")])
+        assert drain(spool) == ["a", "b", "c"]
+        status = spool.status()
+        assert (status.torn_records, status.damaged_records, balanced(status)) == (2, 0, True)
+
+
+def test_segments_removed_by_hand_take_no_later_ones_along(tmp_path: Path) -> None:
+    """After somebody emptied the directory of delivered segments, new documents are delivered as ever."""
+    with Spool(tmp_path, segment_bytes=1) as spool:
+        for number in range(3):
+            spool.append([document(number)])
+        drain(spool)
+    for path in (tmp_path / "segments").iterdir():
+        path.unlink()
+    with Spool(tmp_path, segment_bytes=1) as spool:
+        spool.append([document("a")])
+        spool.append([document("b")])
+        assert spool.status().pending_bytes > 0
+        assert drain(spool) == ["a", "b"]
+        assert balanced(spool.status())
+
+
+def test_torn_bytes_are_counted_once(tmp_path: Path) -> None:
+    """Torn bytes that were counted before the bridge ended are not counted again when it comes back."""
+    with Spool(tmp_path) as spool:
+        spool.append([document("a")])
+    (segment,) = (tmp_path / "segments").iterdir()
+    segment.write_bytes(b"torn" + segment.read_bytes())
+    with Spool(tmp_path) as spool:
+        spool.append([document("b"), document("c")])
+        assert (drain_one(spool), spool.status().torn_records) == ("a", 1)
+    with Spool(tmp_path) as spool:
+        assert drain(spool) == ["b", "c"]
+        assert spool.status().torn_records == 1
+
+
+def test_documents_larger_than_what_is_read_at_once(tmp_path: Path) -> None:
+    """A document many times the size of the reader's window arrives whole, and so do its neighbours."""
+    with Spool(tmp_path) as spool:
+        spool.append([document("small"), document("large", 3 << 20), document("next")])
+        batches = []
+        while batch := spool.next_batch(10, 1 << 20):
+            batches.append([len(record.lines) for record in batch.records])
+            spool.commit(batch)
+    assert [len(sizes) for sizes in batches] == [1, 1, 1]
+    assert batches[1][0] > 3 << 20
 
 
 def test_one_process_owns_a_spool(tmp_path: Path) -> None:
