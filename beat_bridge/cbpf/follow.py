@@ -242,14 +242,19 @@ class _Follower:
 
     def _jump(self, index: int, instruction: Instruction, state: State) -> None:
         if instruction.code == opcodes.JA:
-            self.arrived[index + 1 + instruction.k].append(state)
+            if self.liveness.hopeful[index]:
+                self.arrived[index + 1 + instruction.k].append(state)
             return
         taken, passed = index + 1 + instruction.jt, index + 1 + instruction.jf
         if taken == passed:
-            self.arrived[taken].append(state)
+            if self.liveness.hopeful[taken]:
+                self.arrived[taken].append(state)
+            return
+        hopeful = self.liveness.hopeful
+        if not hopeful[taken] and not hopeful[passed]:
             return
         value, domain = self._compared(instruction, state)
-        yes, no = self._part(state, value, domain)
+        yes, no = self._part(state, value, domain, hopeful[taken], hopeful[passed])
         if yes:
             self.arrived[taken].append(yes)
         if no:
@@ -286,12 +291,14 @@ class _Follower:
             self.accepted.append(accepting.ended())
 
     def _require(self, state: State, value: Value, domain: Domain) -> State | None:
-        return self._part(state, value, domain, both=False)[0]
+        return self._part(state, value, domain, yes=True, no=False)[0]
 
-    def _part(self, state: State, value: Value, domain: Domain, both: bool = True) -> tuple[State | None, State | None]:
-        """The state where the value is in the domain and, if `both`, where it is not; None for what cannot be."""
+    def _part(
+        self, state: State, value: Value, domain: Domain, yes: bool, no: bool
+    ) -> tuple[State | None, State | None]:
+        """The state where the value is in the domain, and where it is not; None for what cannot be or is not asked."""
         if isinstance(value, int):
-            return (state, None) if domains.contains(domain, value) else (None, state)
+            return (state if yes else None, None) if domains.contains(domain, value) else (None, state if no else None)
         node, members = self.solver.canonical(value, domain)
         allowed = state.conditions.get(node)
         if allowed is None:
@@ -301,13 +308,13 @@ class _Follower:
         inside = domains.intersection(allowed, members)
         self.terms.work += 1 + len(members) + (len(allowed) >> 3)
         if inside == allowed:
-            return state, None
+            return state if yes else None, None
         if not inside:
-            return None, state
-        if not both:
-            return self._learn(state, node, inside), None
-        outside = domains.difference(allowed, members)
-        return self._learn(state, node, inside), self._learn(state, node, outside)
+            return None, state if no else None
+        return (
+            self._learn(state, node, inside) if yes else None,
+            self._learn(state, node, domains.difference(allowed, members)) if no else None,
+        )
 
     def _learn(self, state: State, node: Node, domain: Domain) -> State | None:
         """The state with one more condition, and with the bits that it fixes; None where they contradict."""

@@ -1,4 +1,4 @@
-"""Which registers and scratch cells a program may still read, and where its ways meet."""
+"""Which registers and scratch cells a program may still read, where its ways meet, and which are lost."""
 
 from dataclasses import dataclass
 
@@ -17,6 +17,8 @@ class Liveness:
     """The registers and cells whose value on arrival can still matter."""
     meets: tuple[bool, ...]
     """More than one way leads here."""
+    hopeful: tuple[bool, ...]
+    """Some way from here may accept; what comes to any other place is dropped, and need not be followed."""
 
 
 def analyse(program: Program) -> Liveness:
@@ -24,6 +26,7 @@ def analyse(program: Program) -> Liveness:
     size = len(program)
     live = [0] * (size + 1)
     arrivals = [0] * (size + 1)
+    hopeful = [False] * (size + 1)
     for index in range(size - 1, -1, -1):
         instruction = program[index]
         if instruction.code & 7 == opcodes.JMP:
@@ -33,16 +36,19 @@ def analyse(program: Program) -> Liveness:
                 targets = {index + 1 + instruction.jt, index + 1 + instruction.jf}
             after = 0
             for target in targets:
+                hopeful[index] |= hopeful[target]
                 after |= live[target]
                 arrivals[target] += 1
         elif instruction.code & 7 == opcodes.RET:
             after = 0
+            hopeful[index] = instruction.code == opcodes.RET_A or instruction.k != 0
         else:
             after = live[index + 1]
+            hopeful[index] = hopeful[index + 1]
             arrivals[index + 1] += 1
         read, written = _uses(instruction)
         live[index] = after & ~written | read
-    return Liveness(tuple(live[:size]), tuple(count > 1 for count in arrivals[:size]))
+    return Liveness(tuple(live[:size]), tuple(count > 1 for count in arrivals[:size]), tuple(hopeful[:size]))
 
 
 def _uses(instruction: Instruction) -> tuple[int, int]:  # noqa: PLR0911 - one return for each kind of instruction

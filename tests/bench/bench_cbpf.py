@@ -27,7 +27,7 @@ def _typical(name: str, target: float, programs: Sequence[tuple[Program, Link]])
     ours: list[float] = []
     theirs: list[float] = []
     for program, link in programs:
-        pair = in_turn(_bind(program, link), lambda program=program: _scan_for_constants(program), runs=25)
+        pair = in_turn(_bind(program, link), _bind_scan(program), runs=25)
         ours.append(pair[0])
         theirs.append(pair[1])
     value = statistics.median(ours) * 1000
@@ -41,6 +41,10 @@ def _typical(name: str, target: float, programs: Sequence[tuple[Program, Link]])
         peer_value=statistics.median(theirs) * 1000,
         note=f"slowest of {len(ours)}: {max(ours) * 1000:.2f} ms",
     )
+
+
+def _bind_scan(program: Program) -> Callable[[], object]:
+    return lambda: _scan_for_constants(program)
 
 
 def _bind(program: Program, link: Link) -> Callable[[], object]:
