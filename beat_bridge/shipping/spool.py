@@ -53,7 +53,7 @@ class Spool:
             directory: Private to this user; made where it is missing.
             budget_bytes: What segments, letters and torn bytes may take on disk together. It can be exceeded by one
                 file of letters that is being replayed, and by letters for documents that were already spooled.
-            segment_bytes: When to begin a new file.
+            segment_bytes: When to begin a new file. Twice as much stays free on the disk, for dead letters.
 
         Raises:
             DoorwatchError: Another process has it open, or it cannot be used; nothing was changed.
@@ -61,6 +61,8 @@ class Spool:
         self.directory = directory
         self.budget_bytes = budget_bytes
         self._segment_bytes = segment_bytes
+        # a segment goes when its last document is settled; until then its letters need room beside it
+        self._reserve_bytes = 2 * segment_bytes
         ensure_private_directory(directory)
         self._lock_descriptor = _lock(directory / "lock")
         try:
@@ -126,6 +128,13 @@ class Spool:
                     "documents again, replay dead letters, or give it a larger budget",
                 )
             try:
+                free = _free_bytes(self.directory)
+                if free < size + self._reserve_bytes:
+                    raise self._refuse(
+                        len(encoded),
+                        f"{free} bytes are free on the disk, of which {self._reserve_bytes} are kept for dead letters, "
+                        "so that a full disk can empty itself: free some space",
+                    )
                 self._write(encoded)
             except OSError as error:
                 raise self._refuse(
@@ -355,6 +364,11 @@ def _lock(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
+
+
+def _free_bytes(directory: Path) -> int:
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize
 
 
 def _read(segment: Segment) -> Iterator[Record]:
