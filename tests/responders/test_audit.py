@@ -93,6 +93,22 @@ def test_deleting_and_reordering_lines_is_noticed(pristine: tuple[bytes, bytes],
     assert report.sound == (chosen == list(range(6)))
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_a_forged_line_that_fits_its_own_hash_is_noticed(
+    pristine: tuple[bytes, bytes], tmp_path: Path, number: int
+) -> None:
+    """Whoever changes a line and seals it anew breaks the next one, or the anchor."""
+    lines = pristine[0].splitlines(keepends=True)
+    forged = json.loads(lines[number])
+    forged["step"]["explanation"] = "nothing happened"
+    del forged["hash"]
+    canonical = json.dumps(forged, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    forged["hash"] = hashlib.sha256(canonical).hexdigest()
+    lines[number] = json.dumps(forged, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    report = audit.verify(write(tmp_path, b"".join(lines), pristine[1]))
+    assert ("does not follow" if number < 5 else "does not meet its anchor") in report.problem
+
+
 def test_a_chain_rewritten_with_its_anchor_lacks_the_hashes_that_were_sent(tmp_path: Path) -> None:
     """Whoever makes a whole new chain is found out by a hash that a response document carries."""
     path = tmp_path / "audit.jsonl"
