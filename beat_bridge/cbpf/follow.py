@@ -27,7 +27,7 @@ from beat_bridge.cbpf.states import State, gather
 from beat_bridge.cbpf.terms import Terms, split_offset
 from beat_bridge.model.filters import Instruction, Program
 
-WORK = 50_000
+WORK = 40_000
 """Steps, about a microsecond each, after which the rest of a program is left unfollowed."""
 MAX_STATES = 64
 """States kept apart at one instruction; fewer as the budget runs low, so that it lasts to the program's end."""
@@ -200,7 +200,9 @@ class _Follower:
 
     def _load_packet(self, state: State, base: Node | None, place: int, width: int) -> State | None:
         """A := `width` bytes at base + place, with the condition that they are there."""
-        offset = self.link.from_first_byte(opcodes.signed(place))
+        offset = opcodes.signed(place)
+        if base is None or offset + base.ones < 0:  # else X may lead out of the kernel's special areas
+            offset = self.link.from_first_byte(offset)
         if base is None:
             if offset < 0:
                 there = self._require(state, self.terms.loadable(place, width), ((1, 1),))

@@ -91,7 +91,7 @@ def _add(group: list[State], state: State, terms: Terms) -> None:
     while merged is not None:
         state = merged
         merged = None
-        terms.work += len(group)
+        terms.work += 3 * len(group)
         for index, other in enumerate(group):
             merged = _merged(other, state)
             if merged is other:

@@ -166,6 +166,15 @@ BACKDOORS = (
         frozenset({("udp", "header", 8, 4, 0xCAFE1234)}),
     ),
     Recorded(
+        "the header length with the version left in it",
+        assemble(
+            f"{_IPV4}|ldb [23]|jeq #17, next, no|ldb [14]|lsh #2|tax|ldh [x + {(22 - 0x100) & 0xFFFFFFFF:#x}]|jeq #0x7255, yes, no|{_END}"
+        ),
+        Link.ETHERNET,
+        Verdict.MALICIOUS,
+        frozenset({("udp", "header", 8, 2, 0x7255)}),
+    ),
+    Recorded(
         "where the kernel says the payload begins",
         assemble(f"ld #poff|tax|ld [x + 0]|jeq #0xcafe1234, yes, no|{_END}"),
         Link.ETHERNET,
