@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from beat_bridge.detectors.pid_files import has_the_shape
-from beat_bridge.detectors.scene import is_capturing, subject_of
+from beat_bridge.detectors.scene import AF_PACKET, is_capturing, subject_of
 from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.filters import FilterKind
 from beat_bridge.model.findings import Finding, FindingKind
@@ -72,8 +72,12 @@ class Look:
         if finding.subject in self._sockets:
             read = finding.subject in self._read_sockets and finding.kind is FindingKind.SOCKET_FILTER
             return _IN_ORDER if read else ""
-        capturing = finding.socket is not None and is_capturing(finding.socket)
-        return "the socket is closed" if capturing and "packet_sockets" in self._listed else ""
+        if finding.socket is None or not is_capturing(finding.socket):
+            return ""
+        in_view = finding.socket.family == AF_PACKET and (
+            finding.socket.network_namespace in self.inventory.network_namespaces
+        )
+        return "the socket is closed" if in_view or "packet_sockets" in self._listed else ""
 
     def _about_file(self, finding: Finding) -> str:
         if finding.subject in self._files:

@@ -26,6 +26,9 @@ class Inventory(Value, frozen=True, kw_only=True):
     sockets: tuple[Socket, ...] = ()
     pid_files: tuple[PidFile, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    network_namespaces: tuple[int, ...] = ()
+    """Inodes of the network namespaces whose packet sockets were listed by the kernel, sorted: one of theirs that is
+    not in `sockets` does not exist, whatever other namespaces could not be looked into."""
     coverage: tuple[Coverage, ...] = ()
 
     def by_pid(self) -> Mapping[int, Process]:

@@ -27,5 +27,6 @@ def look() -> Inventory:
         processes=processes.processes,
         sockets=sockets.sockets,
         pid_files=pid_files.files,
+        network_namespaces=sockets.listed_namespaces,
         coverage=(*sockets.coverage, processes.coverage, pid_files.coverage),
     )

@@ -27,6 +27,8 @@ class SocketLook:
     """The outcome of one look at all sockets."""
 
     sockets: tuple[Socket, ...]
+    listed_namespaces: tuple[int, ...]
+    """Those whose packet sockets were all told, sorted."""
     coverage: tuple[Coverage, ...]
     descriptors: Descriptors
     namespaces: Namespaces
@@ -41,6 +43,8 @@ class Tables:
     clear: set[int] = field(default_factory=set)
     """Sockets that have no filter: they are not charged for one."""
     charged: set[int] = field(default_factory=set)
+    complete: set[int] = field(default_factory=set)
+    """Namespaces whose packet sockets were all told."""
     not_entered: list[Unavailable] = field(default_factory=list)
     """One for each namespace whose packet_diag could not be read."""
     unread: int = 0
@@ -82,7 +86,7 @@ def look_at_sockets() -> SocketLook:
         _packet_coverage(tables, namespaces),
         _filter_coverage(tables, descriptors, outcome, sockets),
     )
-    return SocketLook(sockets, coverage, descriptors, namespaces)
+    return SocketLook(sockets, tuple(sorted(tables.complete)), coverage, descriptors, namespaces)
 
 
 def _tables(surveys: Mapping[int, Survey | Unavailable], namespaces: Namespaces) -> Tables:
@@ -93,6 +97,7 @@ def _tables(surveys: Mapping[int, Survey | Unavailable], namespaces: Namespaces)
     for inode, directories in (*named, *unnamed):
         try:
             tables.take(network.proc_tables(directories, inode))
+            tables.complete |= set() if inode is None else {inode}
         except OSError:
             # an empty namespace whose processes have ended is no gap; one that was not entered either is
             tables.unread += inode is None or isinstance(surveys.get(inode), Unavailable)
@@ -110,6 +115,8 @@ def _add_surveys(surveys: Mapping[int, Survey | Unavailable], tables: Tables) ->
         if number := answer.errors.get("packet_diag"):
             detail = f"packet_diag: {os.strerror(number)}"
             tables.not_entered.append(Unavailable(reason=Reason.UNSUPPORTED, detail=detail))
+        else:
+            tables.complete.add(inode)
         tables.take(network.listed(answer, inode))
         tables.clear |= answer.memory.clear
         tables.charged |= answer.memory.charged

@@ -196,6 +196,16 @@ def test_a_full_list_without_the_thing_closes(found: Finding, sensor: str, reaso
     assert advance(ledger, [], inventory(coverage=(listed, unlisted)))[1] == ()
 
 
+def test_a_namespace_that_was_listed_closes_its_own_sockets_alone() -> None:
+    """A packet socket is closed when its own network namespace was listed without it, however many others were not."""
+    assert SOCKET_FOUND.socket is not None
+    ledger, _ = advance(Ledger(), [SOCKET_FOUND], inventory())
+    elsewhere = inventory(coverage=(), network_namespaces=(1,))
+    assert advance(ledger, [], elsewhere)[1] == ()
+    here = inventory(coverage=(), network_namespaces=(1, SOCKET_FOUND.socket.network_namespace))
+    assert "the socket is closed" in advance(ledger, [], here)[1][0].finding.explanation
+
+
 def test_a_socket_that_no_table_lists_is_not_closed_by_one() -> None:
     """The tables of packet and raw sockets say nothing about a datagram socket with a filter."""
     datagram = socket(5, family=2, type=2, protocol=17)
