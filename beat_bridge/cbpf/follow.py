@@ -27,9 +27,9 @@ from beat_bridge.cbpf.states import State, gather
 from beat_bridge.cbpf.terms import Terms, split_offset
 from beat_bridge.model.filters import Instruction, Program
 
-WORK = 40_000
+WORK = 32_000
 """Steps, about a microsecond each, after which the rest of a program is left unfollowed."""
-MAX_STATES = 64
+MAX_STATES = 32
 """States kept apart at one instruction; fewer as the budget runs low, so that it lasts to the program's end."""
 WORK_OF_INSTRUCTION = 3
 
