@@ -283,3 +283,17 @@ def test_a_killed_responder_takes_up_where_it_was(
     finally:
         victim.kill()
         victim.wait()
+
+
+def test_a_process_that_ended_while_the_responder_was_down_counts_as_stopped(
+    make_responder: Make, recorded: Recorded, tmp_path: Path, victim: "subprocess.Popen[bytes]"
+) -> None:
+    """Killed between the signal and its record, the next start finds the process gone and says how it knows."""
+    arguments = [str(tmp_path / "state"), str(victim.pid), "stop_process", "started"]
+    subprocess.run([sys.executable, "-c", CRASHING, *arguments], timeout=60, check=False)
+    victim.kill()
+    victim.wait()
+    with make_responder(playbook()):
+        step = recorded.await_step("stop_process", StepState.SUCCEEDED)
+        recorded.await_step("verify_cure", StepState.SUCCEEDED)
+    assert "interrupted after it began to stop it" in step.explanation
