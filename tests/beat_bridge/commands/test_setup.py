@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from beat_bridge.commands import setup as setup_module
+from beat_bridge.commands import setup as command
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.shipping import ElasticsearchOptions, Spool
 from beat_bridge.shipping.setup import Wanted
@@ -26,8 +26,9 @@ pytestmark = pytest.mark.elasticsearch
 def adapted(value: Any, prefix: str) -> Any:
     """A template with the mapper types the test server has, and with names of this test's own."""
     if isinstance(value, dict):
-        if value.get("type") in SUBSTITUTES:
-            return {"type": SUBSTITUTES[value["type"]]}
+        kind = value.get("type")  # a mapper type, or the mapping of a field of that name
+        if isinstance(kind, str) and kind in SUBSTITUTES:
+            return {"type": SUBSTITUTES[kind]}
         return {adapted(key, prefix): adapted(inner, prefix) for key, inner in value.items()}
     if isinstance(value, list):
         return [adapted(inner, prefix) for inner in value]
@@ -43,20 +44,20 @@ def prefix(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def wanted(prefix: str, monkeypatch: pytest.MonkeyPatch) -> Wanted:
     """What the command wants, as the test server can have it."""
-    real = setup_module.wanted()
+    real = command.wanted()
     changed = Wanted(
         lifecycle_policies=real.lifecycle_policies,
         component_templates=adapted(real.component_templates, prefix),
         index_templates=adapted(real.index_templates, prefix),
     )
-    monkeypatch.setattr(setup_module, "wanted", lambda: changed)
+    monkeypatch.setattr(command, "wanted", lambda: changed)
     return changed
 
 
 def run(cluster: Cluster, *more: str, user: str = "admin") -> Result:
     """Run the command as one of the cluster's users."""
     return CliRunner().invoke(
-        setup_module.setup,
+        command.setup,
         [
             *("elasticsearch", "--url", cluster.nodes[0].url, "--ca", str(cluster.ca_file)),
             *("--user", user, "--password-file", str(cluster.secrets / user), *more),
@@ -142,10 +143,10 @@ def test_a_fingerprint_in_place_of_the_ca(elasticsearch: Cluster) -> None:
     colons = ":".join(fingerprint[place : place + 2] for place in range(0, 64, 2))
     arguments = ["elasticsearch", "--url", elasticsearch.nodes[0].url, "--dry-run"]
     arguments += ["--user", "admin", "--password-file", str(elasticsearch.secrets / "admin")]
-    result = CliRunner().invoke(setup_module.setup, [*arguments, "--fingerprint", colons], catch_exceptions=False)
+    result = CliRunner().invoke(command.setup, [*arguments, "--fingerprint", colons], catch_exceptions=False)
     assert "would change" in result.output
     with pytest.raises(DoorwatchError, match="TLS failed"):
-        CliRunner().invoke(setup_module.setup, [*arguments, "--fingerprint", "AB" * 32], catch_exceptions=False)
+        CliRunner().invoke(command.setup, [*arguments, "--fingerprint", "AB" * 32], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_what_goes_wrong_is_one_line(elasticsearch: Cluster, changes: dict[str, 
     options: ElasticsearchOptions = elasticsearch.options("admin", **changes)
     with pytest.raises(DoorwatchError, match=message) as error:
         CliRunner().invoke(
-            setup_module.setup,
+            command.setup,
             [
                 *("elasticsearch", "--url", options.hosts[0], "--ca", options.ca_file),
                 *("--user", options.username, "--password-file", options.password_file),
