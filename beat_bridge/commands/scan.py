@@ -18,7 +18,7 @@ from beat_bridge.model.base import Verdict
 from beat_bridge.model.findings import Finding
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.host import look
-from beat_bridge.terminal import format_option, print_json_lines, print_table
+from beat_bridge.terminal import format_option, print_json_lines
 
 EXIT_NOTHING_FOUND, EXIT_FINDINGS, EXIT_NOT_EVERYTHING_CHECKED = 0, 1, 3
 MAX_INVENTORY_BYTES = 256 << 20
@@ -54,7 +54,9 @@ def scan(output: str, recorded: Path | None, save: Path | None) -> None:
     if output == "json":
         print_json_lines(_documents(inventory, findings))
     else:
-        _print_tables(inventory, findings)
+        from beat_bridge.commands.findings_view import print_findings  # noqa: PLC0415 - loads rich, for people only
+
+        print_findings(inventory, findings)
     sys.exit(exit_code(findings, inventory))
 
 
@@ -105,39 +107,6 @@ def _documents(inventory: Inventory, findings: Sequence[Finding]) -> Iterator[di
     _, events = advance(Ledger(), findings, inventory)
     yield from (finding_document(event).body for event in events)
     yield from (document.body for document in inventory_documents(inventory))
-
-
-def _print_tables(inventory: Inventory, findings: Sequence[Finding]) -> None:
-    print_table(
-        f"Findings on {inventory.host.name}",
-        ("verdict", "what", "process", "why"),
-        [
-            (
-                finding.verdict.value,
-                finding.kind.value.replace("_", " "),
-                _process(finding),
-                "\n".join((finding.explanation, *(f"- {reason}" for reason in finding.reasons))),
-            )
-            for finding in findings
-        ],
-    )
-    if inventory.gaps or not inventory.coverage:
-        print_table(
-            "Not checked",
-            ("sensor", "looked", "why, and what to do"),
-            [(gap.sensor, gap.status.value, _gap(gap.reason, gap.detail)) for gap in inventory.gaps],
-            empty="this inventory does not say what its sensors could see",
-        )
-
-
-def _gap(reason: object, detail: str) -> str:
-    return f"{reason}: {detail}" if reason and detail else detail or str(reason or "not said")
-
-
-def _process(finding: Finding) -> str:
-    if finding.process is None:
-        return finding.subject
-    return f"{finding.process.name} ({finding.process.pid})"
 
 
 def _progress() -> AbstractContextManager[object]:

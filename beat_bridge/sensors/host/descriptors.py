@@ -90,14 +90,31 @@ def walk(pids: Iterable[int]) -> Descriptors:
         if found.examined > MAX_DESCRIPTORS:
             found.truncated = True
             break
+        before = found.examined
         try:
             _walk_one(pid, f"/proc/{pid}/fd", found)
         except PermissionError:
-            if _may_hold_descriptors(pid):
+            if not _walk_survivor(pid, found) and _may_hold_descriptors(pid):
                 found.refused.append(pid)
+            continue
         except OSError:
             continue  # ended meanwhile
+        if found.examined == before:
+            _walk_survivor(pid, found)
     return found
+
+
+def _walk_survivor(pid: int, found: Descriptors) -> bool:
+    """Read a process whose leader seems to hold nothing: it may have ended before its other threads."""
+    try:
+        thread = proc.survivor(proc.stat(pid))
+        if thread is None:
+            return False
+        _walk_one(thread, f"/proc/{pid}/task/{thread}/fd", found)
+    except (OSError, ValueError):
+        return False
+    found.threads[thread] = pid
+    return True
 
 
 def walk_threads(pids: Sequence[int], limit: int = 65536) -> Descriptors:
@@ -148,4 +165,4 @@ def _may_hold_descriptors(pid: int) -> bool:
         status = proc.stat(pid)
     except (OSError, ValueError):
         return False
-    return not status.kernel_thread and status.state not in {"Z", "X"}
+    return not status.kernel_thread and not status.ended

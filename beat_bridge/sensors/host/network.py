@@ -64,25 +64,37 @@ def namespaces(pids: Iterable[int]) -> Namespaces:
     found = Namespaces()
     refused = []
     for pid in pids:
-        path = f"/proc/{pid}/ns/net"
         try:
-            inode = proc.namespace_inode(proc.link(path))
+            _add_namespace(pid, f"/proc/{pid}", found)
         except PermissionError:
             refused.append(pid)
-            continue
         except OSError:
-            continue  # ended meanwhile
-        if inode is None:
-            continue
-        found.of_process[pid] = inode
-        tables = found.tables.setdefault(inode, [])
-        if len(tables) < _PATHS_KEPT:
-            tables.append(f"/proc/{pid}/net")
-            found.add(inode, path)
+            _add_survivors_namespace(pid, found)
     for inode, path in _bound_namespaces():
         found.add(inode, path)
     _add_unnamed(refused, found)
     return found
+
+
+def _add_namespace(pid: int, place: str, found: Namespaces) -> None:
+    inode = proc.namespace_inode(proc.link(f"{place}/ns/net"))
+    if inode is None:
+        return
+    found.of_process[pid] = inode
+    tables = found.tables.setdefault(inode, [])
+    if len(tables) < _PATHS_KEPT:
+        tables.append(f"{place}/net")
+        found.add(inode, f"{place}/ns/net")
+
+
+def _add_survivors_namespace(pid: int, found: Namespaces) -> None:
+    """The namespace of a process whose leader has ended; it may have ended as a whole meanwhile, which is no gap."""
+    try:
+        thread = proc.survivor(proc.stat(pid))
+        if thread is not None:
+            _add_namespace(pid, f"/proc/{pid}/task/{thread}", found)
+    except (OSError, ValueError):
+        return
 
 
 def _add_unnamed(pids: Iterable[int], found: Namespaces) -> None:

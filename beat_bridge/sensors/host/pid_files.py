@@ -151,10 +151,9 @@ def _coverage(
         details.append(lock_failure)
     if unread or descriptors.refused:
         reason = reason or Reason.REFUSED
-        details.append(
-            f"the content of {unread} files and the descriptors of {len(descriptors.refused)} processes "
-            f"may not be read; {proc.more_rights()}"
-        )
+        parts = [f"the content of {unread} files"] * bool(unread)
+        parts += [f"the descriptors of {len(descriptors.refused)} processes"] * bool(descriptors.refused)
+        details.append(f"{' and '.join(parts)} may not be read; {proc.more_rights()}")
     return Coverage(
         sensor="pid_files",
         status=CoverageStatus.PARTIAL if details else CoverageStatus.COMPLETE,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from beat_bridge.errors import DoorwatchError
 
 PF_KTHREAD = 0x00200000  # include/linux/sched.h
+MAX_THREADS = 1024
 MAX_PROCESSES = 1 << 17
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _NAMED = re.compile(r"(net|socket):\[(\d+)\]")
@@ -86,6 +87,16 @@ class Stat:
         """PF_KTHREAD is set."""
         return bool(self.flags & PF_KTHREAD)
 
+    @property
+    def leader_ended(self) -> bool:
+        """Its first thread is a zombie, or dead; others may go on."""
+        return self.state in {"Z", "X"}
+
+    @property
+    def ended(self) -> bool:
+        """Nothing of it runs any more."""
+        return self.leader_ended and self.threads <= 1
+
 
 def parse_stat(raw: bytes) -> Stat:
     """Decode a stat line; the name may hold spaces, parentheses and line breaks.
@@ -118,6 +129,27 @@ def stat(pid: int) -> Stat:
         OSError: It has gone, or cannot be read.
     """
     return parse_stat(read(f"/proc/{pid}/stat", 4096))
+
+
+def survivor(status: Stat) -> int | None:
+    """A thread that goes on although the leader has ended; None where the leader has not, or nothing is left.
+
+    A leader that has ended keeps its pid but neither memory, descriptors nor namespaces, and `ps` calls the whole
+    process defunct: what its other threads hold is told by /proc/PID/task/TID alone.
+    """
+    if not status.leader_ended or status.ended:
+        return None
+    try:
+        threads = sorted(int(name) for name in os.listdir(f"/proc/{status.pid}/task"))  # noqa: PTH208 - numbers are wanted
+    except (OSError, ValueError):
+        return None
+    for thread in threads[:MAX_THREADS]:
+        try:
+            if not parse_stat(read(f"/proc/{status.pid}/task/{thread}/stat", 4096)).leader_ended:
+                return thread
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def lines(raw: bytes) -> Iterator[list[str]]:

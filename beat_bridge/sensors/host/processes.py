@@ -108,20 +108,24 @@ class _Reader:
         self._file_systems = FileSystems()
 
     def read(self, pid: int) -> Process | None:
-        """One process; None where it has ended."""
+        """One process; None where it has ended, also where its parent has yet to take note of that (a zombie)."""
         try:
             status = proc.stat(pid)
         except (OSError, ValueError):
             return None
+        if status.ended:
+            return None
         if status.kernel_thread:
             absent = Unavailable(reason=Reason.ABSENT, detail="a kernel thread")
             return self._process(status, executable=absent, environment=absent, args=(), user_id=0)
+        thread = proc.survivor(status)
+        place = f"/proc/{pid}" if thread is None else f"/proc/{pid}/task/{thread}"
         found = self._process(
             status,
-            executable=self._executable(pid),
-            args=self._arguments(pid),
-            environment=self._environment(pid),
-            user_id=self._user_id(pid),
+            executable=self._executable(place),
+            args=self._arguments(place),
+            environment=self._environment(place),
+            user_id=self._user_id(place),
         )
         return found if self._still(status) else None
 
@@ -159,21 +163,21 @@ class _Reader:
         except (OSError, ValueError):
             return False
 
-    def _arguments(self, pid: int) -> tuple[str, ...] | Unavailable:
+    def _arguments(self, place: str) -> tuple[str, ...] | Unavailable:
         try:
-            return parse_arguments(proc.read(f"/proc/{pid}/cmdline", MAX_ARGUMENT_BYTES))
+            return parse_arguments(proc.read(f"{place}/cmdline", MAX_ARGUMENT_BYTES))
         except OSError as error:
             return unavailable("its arguments", error)
 
-    def _environment(self, pid: int) -> Environment | Unavailable:
+    def _environment(self, place: str) -> Environment | Unavailable:
         try:
-            return parse_environment(proc.read(f"/proc/{pid}/environ", MAX_ENVIRONMENT_BYTES))
+            return parse_environment(proc.read(f"{place}/environ", MAX_ENVIRONMENT_BYTES))
         except OSError as error:
             return unavailable("its environment", error)
 
-    def _user_id(self, pid: int) -> int | Unavailable:
+    def _user_id(self, place: str) -> int | Unavailable:
         try:
-            user_id = parse_effective_user(proc.read(f"/proc/{pid}/status", 16 << 10))
+            user_id = parse_effective_user(proc.read(f"{place}/status", 16 << 10))
         except OSError as error:
             return unavailable("its user", error)
         return Unavailable(reason=Reason.FAILED, detail="its status names no user") if user_id is None else user_id
@@ -185,8 +189,8 @@ class _Reader:
             return Unavailable(reason=Reason.REFUSED, detail="its descriptors may not be read")
         return self._descriptors.stdio.get(status.pid) == dict.fromkeys(range(3), "/dev/null")
 
-    def _executable(self, pid: int) -> Executable | Unavailable:
-        link = f"/proc/{pid}/exe"
+    def _executable(self, place: str) -> Executable | Unavailable:
+        link = f"{place}/exe"
         try:
             target = proc.link(link)
         except OSError as error:
@@ -199,7 +203,7 @@ class _Reader:
             if error.errno in {errno.ESRCH, errno.ENOENT}:
                 return unavailable("its executable", error)
         path = target.removesuffix(_DELETED)
-        deleted = path != target and not (status and self._same_file(pid, target, status))
+        deleted = path != target and not (status and self._same_file(place, target, status))
         if not deleted:
             path = target
         if status is None:
@@ -211,20 +215,20 @@ class _Reader:
             memfd=deleted and path.startswith("/memfd:") and status.links == 0,
             device=status.device,
             inode=status.inode,
-            replaced=deleted and self._exists(pid, path),
+            replaced=deleted and self._exists(place, path),
         )
 
-    def _same_file(self, pid: int, target: str, status: Status) -> bool:
+    def _same_file(self, place: str, target: str, status: Status) -> bool:
         """Whether a file is really named `... (deleted)`."""
         try:
-            other = statx(f"/proc/{pid}/root{target}", follow=False)
+            other = statx(f"{place}/root{target}", follow=False)
         except OSError:
             return False
         return (other.device, other.inode) == (status.device, status.inode)
 
-    def _exists(self, pid: int, path: str) -> bool:
+    def _exists(self, place: str, path: str) -> bool:
         try:
-            statx(f"/proc/{pid}/root{path}", follow=False)
+            statx(f"{place}/root{path}", follow=False)
         except OSError:
             return False
         return True

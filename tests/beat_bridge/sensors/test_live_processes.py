@@ -1,8 +1,13 @@
 """Processes on this kernel: what was started is what the sensor tells."""
 
+import ctypes
 import os
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +19,7 @@ from beat_bridge.model.base import Reason, Unavailable
 from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.processes import Environment, Executable, Process
 from beat_bridge.sensors.host import capabilities, look
+from tests.lab import processes as lab
 
 pytestmark = pytest.mark.live
 
@@ -172,3 +178,56 @@ def test_capabilities_are_found_by_trying() -> None:
     assert found["pidfd_getfd"].status is CoverageStatus.COMPLETE
     for each in found.values():
         assert each.detail or each.status is CoverageStatus.COMPLETE
+
+
+@contextmanager
+def _leaderless() -> Iterator[tuple[int, int]]:
+    """A process whose main thread has ended while another goes on: its pid, and the inode of its packet socket."""
+    exit_this_thread = 60  # exit(2) on x86-64, which ends one thread alone
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            lab.die_with_parent()
+            lab.enter_own_namespaces()
+            held = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            threading.Thread(target=lambda: threading.Event().wait(held.fileno() + 600), daemon=True).start()
+            os.write(tell, str(lab.inode(held)).encode())
+            ctypes.CDLL(None).syscall(exit_this_thread, 0)
+        finally:
+            os._exit(1)
+    os.close(tell)
+    try:
+        inode = int(os.read(told, 32))
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            os.sched_yield()
+        yield pid, inode
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.close(told)
+        os.waitpid(pid, 0)
+
+
+def test_a_process_whose_leader_has_ended_is_still_told() -> None:
+    """A process that `ps` calls defunct, but whose other thread goes on, keeps its program, arguments and sockets."""
+    with _leaderless() as (pid, inode):
+        state = subprocess.run(
+            ["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True
+        ).stdout
+        inventory = look()
+    assert state.strip() == "Z"
+    found = inventory.by_pid()[pid]
+    assert _executable(found).path == str(Path(sys.executable).resolve())
+    assert found.args
+    (held,) = (each for each in inventory.sockets if each.inode == inode)
+    assert [holder.pid for holder in held.holders] == [pid]
+
+
+def test_a_zombie_is_not_told() -> None:
+    """A process that has ended, and only waits for its parent to take note, is not among those that run."""
+    child = subprocess.Popen(["true"])
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert child.pid not in look().by_pid()
+    finally:
+        child.wait()
