@@ -6,6 +6,7 @@ same server, in turn; each measurement is a process of its own, whose processor 
 
 import asyncio
 import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -40,10 +41,15 @@ MILLION = 1_000_000
 CHUNK = 1000
 
 
+@functools.cache
+def _example() -> dict[str, Any]:
+    told = finding(kind=FindingKind.MASQUERADE, parent=None, socket=None, judgement=None, pid_file=None, hook=None)
+    return finding_document(event(told)).body
+
+
 def body(number: int) -> dict[str, Any]:
     """A finding's document of about 1.7 KB, no two alike."""
-    told = finding(kind=FindingKind.MASQUERADE, parent=None, socket=None, judgement=None, pid_file=None, hook=None)
-    whole = finding_document(event(told)).body
+    whole = _example()
     moment = f"2026-01-01T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}.000Z"
     return {
         **whole,
