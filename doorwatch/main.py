@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "One look at this host: findings, and what could not be checked.",
     ),
     "doctor": (
-        "beat_bridge.commands.doctor:doctor",
+        "doorwatch.doctor:doctor",
         "What every sensor and target can do here, and why not.",
     ),
     "run": ("doorwatch.run.commands:run", "The bridge and the responder from one configuration file."),

@@ -50,6 +50,8 @@ def serve(configuration: Path) -> None:
     from responders.standalone import serve_until  # noqa: PLC0415 - the web server is loaded only where it is run
 
     options = strict_yaml.load(configuration, ResponderOptions)
+    if not options.state_dir:
+        raise DoorwatchError(f"{configuration}: state_dir is missing: say where the responder keeps its records")
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,9 +13,10 @@ from beat_bridge.model.base import Value
 class ResponderOptions(Value, frozen=True, kw_only=True):
     """Where the responder listens, whom it believes, what it may do, and where it keeps its records."""
 
-    state_dir: str
-    """A private directory: journal, audit file, evidence."""
+    state_dir: str = ""
+    """A private directory: journal, audit file, evidence; empty for `responder` in the bridge's own state directory."""
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8443
     """0 takes any free port."""
     tls_certificate: str = ""
@@ -27,6 +28,7 @@ class ResponderOptions(Value, frozen=True, kw_only=True):
     token_file: str = ""
     """A file with the bearer token that senders must show."""
     username: str = ""
+    """Who senders must be, instead of showing a token."""
     password_file: str = ""
     """With `username`: basic authentication, as Kibana's webhook connector speaks it."""
     playbooks: tuple[str, ...] = ()

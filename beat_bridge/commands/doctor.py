@@ -1,4 +1,4 @@
-"""`doorwatch doctor`: what every sensor and target can do here, why not, and what to do about it."""
+"""What `doorwatch doctor` asks of this machine: what each sensor and tool can do here, why not, what to do about it."""
 
 import importlib.metadata
 import importlib.util
@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-import click
-
 from beat_bridge.model.base import Value
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.sensors.host import capabilities
-from beat_bridge.terminal import format_option, print_json_lines, print_table
+from beat_bridge.terminal import print_json_lines, print_table
 
 EXTRAS = {
     # extra: (a module it brings, what it is for)
@@ -41,13 +39,6 @@ class Check(Value, frozen=True, kw_only=True):
 
 Checks = Sequence[Callable[[], Sequence[Check]]]
 """What the doctor runs, in order. The front door adds the targets that a configuration names."""
-
-
-@click.command()
-@format_option
-def doctor(output: str) -> None:
-    """Say what every sensor can do here, and why not."""
-    report(output, LOCAL_CHECKS)
 
 
 def report(output: str, checks: Checks) -> None:

@@ -52,11 +52,15 @@ class BulkTarget:
 
     def understands(self) -> bool:
         """Whether the cluster takes a well-formed request that writes nothing."""
+        return not self.obstacle()
+
+    def obstacle(self) -> str:
+        """Why the cluster does not take a request that writes nothing, in one line; empty where it does."""
         try:
             self._request(_PROBE)
-        except (ApiError, TransportError, DoorwatchError):
-            return False
-        return True
+        except (ApiError, TransportError, DoorwatchError, UnsupportedProductError) as error:
+            return self._cluster.explain(error)
+        return ""
 
     def close(self) -> None:
         """Close the connections."""

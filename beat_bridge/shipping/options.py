@@ -26,7 +26,9 @@ class ElasticsearchOptions(Value, frozen=True, kw_only=True):
     api_key_file: str = ""
     """File holding the encoded API key (`id:key` in base64). Either this, or `username` with `password_file`."""
     username: str = ""
+    """The user, where there is no API key."""
     password_file: str = ""
+    """File holding the user's password."""
     compress: bool = False
     """gzip requests: about a tenth of the traffic for several times the processor time."""
     sniff: bool = False

@@ -5,7 +5,7 @@ Imported by name: `requests` comes with the extra `responder`.
 
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -54,6 +54,26 @@ class Webhook:
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+    def obstacle(self) -> str:
+        """Why an alert could not be delivered now, in one line; empty where nothing stands in the way of trying.
+
+        Asks for the responder's health, which needs no token and has no effect.
+        """
+        try:
+            with self._session.get(
+                urljoin(self.url, "/healthz"),
+                verify=self._verify,
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                status = answer.status_code
+        except requests.exceptions.SSLError as error:
+            return f"{self.url}: TLS: {_inner(error)}: is ca_file the right one?"
+        except (requests.exceptions.RequestException, OSError) as error:
+            return f"{self.url}: {_inner(error)}"
+        return "" if status == 200 else f"{self.url}: its health is answered with {status}"
 
     def __call__(self, body: bytes) -> None:
         """Post one body.

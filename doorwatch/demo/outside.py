@@ -98,9 +98,12 @@ def _host() -> Iterator[int]:
         os.write(go, emulator.script())
         os.close(go)
         _await_line(told, "ready")
+        # the network is to outlive the emulator, so that it can be seen to come back
+        held = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         # an ended emulator is to leave no zombie behind, which others would still see
         signal.signal(signal.SIGCHLD, lambda *_: _reap(pid))
         yield pid
+        os.close(held)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with contextlib.suppress(ProcessLookupError):

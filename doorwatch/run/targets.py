@@ -5,7 +5,6 @@ from pathlib import Path
 
 from beat_bridge import strict_yaml
 from beat_bridge.errors import DoorwatchError
-from beat_bridge.shipping.target import NotNow
 from doorwatch.configuration import Configuration
 
 
@@ -30,10 +29,9 @@ def _elasticsearch(configuration: Configuration) -> str:
     except DoorwatchError as error:
         return str(error)
     try:
-        outcome = target.probe()
+        return target.obstacle()
     finally:
         target.close()
-    return outcome.detail if isinstance(outcome, NotNow) else ""
 
 
 def _webhook(configuration: Configuration) -> str:

@@ -23,7 +23,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """value / peer_value, measured in the same run."""
+        """What ours is of the peer's, measured in the same run."""
         return None if not self.peer_value else self.value / self.peer_value
 
 

@@ -19,7 +19,7 @@ AS_ORDINARY_USER = (
 )
 
 
-def _demo(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+def _demo(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "doorwatch", "demo", *arguments],
         capture_output=True,
@@ -27,7 +27,7 @@ def _demo(*arguments: str, **options: object) -> subprocess.CompletedProcess[str
         cwd=ROOT,
         timeout=PATIENCE,
         check=False,
-        **options,  # type: ignore[call-overload] # an environment
+        env=environment,
     )
 
 
@@ -84,7 +84,7 @@ def test_an_ordinary_user_sees_the_whole_demo(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_shown_live_a_recording_is(tmp_path: Path) -> None:
     """Without the tools for namespaces the demo says so, and judges a recorded look for real."""
-    answer = _demo(env={"PATH": str(tmp_path), "HOME": str(tmp_path)})
+    answer = _demo(environment={"PATH": str(tmp_path), "HOME": str(tmp_path)})
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "does not let the demo look live" in answer.stdout
     assert "shared_memory_execution" in answer.stdout

@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from beat_bridge.commands import doctor as room
-from beat_bridge.commands.doctor import Check, State, doctor, report
+from beat_bridge.commands.doctor import Check, State, report
+from doorwatch.doctor import doctor
 
 
 @pytest.mark.live
