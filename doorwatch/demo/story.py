@@ -139,7 +139,6 @@ class Story:
         told: dict[str, int] = {}
         fired: set[str] = set()
         deadline = time.monotonic() + RESPONSE_SECONDS
-        isolated = ""
         steps: list[dict[str, Any]] = []
         while not steps or (steps[-1]["action"], steps[-1]["state"]) not in _LAST_STEPS:
             document = self._next(deadline)
@@ -157,9 +156,9 @@ class Story:
             if response["state"] in {"started", "duplicate"}:
                 continue
             self._step(document, response)
-            if response["action"] == "isolate_network" and response["state"] == "succeeded":
-                isolated = response.get("proof", "")
-        stage.say(f"proof from outside: {isolated or 'none'}", holds=f"{PROBES} of {PROBES}" in isolated)
+            if response["action"] == "isolate_network":
+                proof = response.get("proof", "")
+                stage.say(f"proof from outside: {proof or 'none'}", holds=f"{PROBES} of {PROBES}" in proof)
 
     def _step(self, document: Document, response: dict[str, Any]) -> None:
         words = str(document.body.get("message", "")).partition(": ")[2]
