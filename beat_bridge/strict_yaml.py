@@ -51,7 +51,7 @@ def parse(data: bytes, into: type[T], source: str) -> T:
         message, _, where = str(error).partition(" - at `")
         line = _line_of(root, where.rstrip("`"), message)
         place = f" (at {where.rstrip('`').removeprefix('$.')})" if where else ""
-        raise DoorwatchError(f"{source}:{line}: {message}{place}") from error
+        raise DoorwatchError(f"{source}:{line}: {_in_yaml_terms(message)}{place}") from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -73,6 +73,26 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key)
         return dict(super().construct_mapping(node, deep))
+
+
+_YAML_TERMS = {
+    "`object`": "a section of keys",
+    "`array`": "a list",
+    "`str`": "text",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "yes or no",
+    "`null`": "nothing",
+    "Object missing required field": "a required key is missing:",
+    "Object contains unknown field": "there is no such key:",
+}
+
+
+def _in_yaml_terms(message: str) -> str:
+    """What msgspec says of JSON, in the words of somebody who writes YAML."""
+    for theirs, ours in _YAML_TERMS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def place(path: Path, where: str) -> str:

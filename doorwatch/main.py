@@ -76,9 +76,14 @@ def main() -> NoReturn:
         # outside its standalone mode click returns the exit code that a command asked for
         asked = cli.main(standalone_mode=False)
         code = asked if isinstance(asked, int) else 0
-    except click.ClickException as error:
-        error.show()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # a group called by its name alone: its help is the answer
         code = error.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "doorwatch"
+        code = _complain(f"{error.format_message().removesuffix(".")} (see  {command} --help)")
+    except click.ClickException as error:
+        code = _complain(error.format_message())
     except click.Abort:
         code = _complain("stopped")
     except DoorwatchError as error:

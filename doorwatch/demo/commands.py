@@ -23,6 +23,8 @@ def demo(picture: Path | None) -> None:
     A harmless emulator of a backdoor is started in namespaces of its own, found, explained, contained, released and
     proven gone. Nothing outside the emulator and its namespaces is touched, and no root is needed.
     """
+    if picture is not None and not picture.absolute().parent.is_dir():
+        raise DoorwatchError(f"{picture}: there is no directory {picture.absolute().parent} to write it to")
     logging.getLogger().addHandler(logging.NullHandler())  # the stage tells what the log would
     stage = Stage(record=picture is not None)
     with ExitStack() as stack:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from beat_bridge.errors import DoorwatchError
 from beat_bridge.files import write_atomically
 from beat_bridge.terminal import printable
 
@@ -57,9 +58,16 @@ class Stage:
         self.console.print(Padding(table, (0, 0, 0, 5)))
 
     def save_picture(self, path: Path) -> None:
-        """What was printed, as an SVG that stands alone."""
+        """What was printed, as an SVG that stands alone.
+
+        Raises:
+            DoorwatchError: The file cannot be written.
+        """
         picture = self.console.export_svg(title="doorwatch demo", theme=MONOKAI, code_format=_alone())
-        write_atomically(path, picture.encode(), mode=0o644)
+        try:
+            write_atomically(path, picture.encode(), mode=0o644)
+        except OSError as error:
+            raise DoorwatchError(f"{path}: cannot write the picture: {error.strerror}") from error
 
 
 def _alone() -> str:

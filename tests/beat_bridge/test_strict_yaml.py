@@ -42,14 +42,14 @@ def test_a_good_file_becomes_a_typed_value() -> None:
     [
         ("name: a\n\nport: 3\n", 3, "port"),
         ("name: a\ninner:\n  prot: 3\n", 3, "prot"),
-        ("name: a\ninner:\n  port: x\n", 3, "int"),
-        ("name: a\nmany:\n- port: 1\n- port: [2]\n", 4, "int"),
+        ("name: a\ninner:\n  port: x\n", 3, "whole number"),
+        ("name: a\nmany:\n- port: 1\n- port: [2]\n", 4, "whole number"),
         ("name: a\nname: b\n", 2, "twice"),
         ("name: &x a\ninner: *x\n", 2, "alias"),
         ("name: [a\n", 2, "expected"),
         ("inner: {}\n", 1, "name"),
         ("", 1, "name"),
-        ("- 1\n", 1, "object"),
+        ("- 1\n", 1, "section of keys"),
     ],
 )
 def test_a_fault_is_one_line_that_names_its_place(text: str, line: int, word: str) -> None:

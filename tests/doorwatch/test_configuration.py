@@ -60,9 +60,9 @@ def test_one_line_is_enough(tmp_path: Path) -> None:
     ("text", "line", "word"),
     [
         ("stat: /x\n", 1, "stat"),
-        ("state: /x\nhost:\n  interval: fast\n", 3, "float"),
+        ("state: /x\nhost:\n  interval: fast\n", 3, "a number"),
         ("state: /x\nhost:\n  interval: 0\n", 3, "0.1"),
-        ("state: /x\nelasticsearch:\n  hosts: https://one.example:9200\n", 3, "array"),
+        ("state: /x\nelasticsearch:\n  hosts: https://one.example:9200\n", 3, "a list"),
         ("state: /x\nelasticsearch:\n  hosts: []\n", 3, "length"),
         ("state: /x\nresponder:\n  port: 70000\n  token_file: /t\n", 3, "65535"),
         ("state: relative\n", 1, "absolute"),

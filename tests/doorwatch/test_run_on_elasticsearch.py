@@ -14,10 +14,8 @@ import pytest
 from beat_bridge.ecs import templates
 from beat_bridge.ecs.fields import check
 from doorwatch.demo.lab import open_lab
-from tests.lab.elasticsearch import Cluster, elasticsearch
+from tests.lab.elasticsearch import Cluster
 from tests.lab.mappings import degraded
-
-__all__ = ["elasticsearch"]
 
 pytestmark = pytest.mark.elasticsearch
 

@@ -37,12 +37,12 @@ ISOLATE = "steps:\n- action: capture_evidence\n- action: isolate_network\n  leas
         ("steps:\n- action: stop_process\n- action: capture_evidence\n", "F:1: capture_evidence must be the first"),
         ("steps:\n- action: capture_evidence\n- action: capture_evidence\n", "F:1: an action stands in steps twice"),
         ("steps:\n- action: verify_cure\n- action: capture_evidence\n", "F:1: verify_cure must be the last step"),
-        ("steps: []\n", "F:2: Expected `array` of length >= 1"),
+        ("steps: []\n", "F:2: Expected a list of length >= 1"),
         ("steps:\n- action: format_disk\n", "F:3: Invalid value 'format_disk'"),
-        ("steps:\n- action: verify_cure\n  often: true\n", "F:4: Object contains unknown field `often`"),
+        ("steps:\n- action: verify_cure\n  often: true\n", "F:4: there is no such key: `often`"),
         (
             "steps:\n- action: capture_evidence\n- action: isolate_network\n  lease_seconds: 0\n",
-            "F:5: Expected `int` >= 1",
+            "F:5: Expected a whole number >= 1",
         ),
         (
             ISOLATE + "  may_reach:\n  - network: 10.0.0.1/8\n",
