@@ -81,7 +81,7 @@ def main() -> NoReturn:
         code = error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "doorwatch"
-        code = _complain(f"{error.format_message().removesuffix(".")} (see  {command} --help)")
+        code = _complain(f"{error.format_message().rstrip('.')} (see  {command} --help)")
     except click.ClickException as error:
         code = _complain(error.format_message())
     except click.Abort:
