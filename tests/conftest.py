@@ -5,11 +5,15 @@ With CI=true a tier that cannot run is a failure, so that a green run means ever
 
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab import capabilities
+
+if TYPE_CHECKING:
+    from tests.lab.elasticsearch import Cluster
 
 TIERS = ("unit", "live", "elasticsearch")
 _counts: pytest.StashKey[Counter[tuple[str, str]]] = pytest.StashKey()
@@ -64,3 +68,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         else:
             state = "ran"
         terminalreporter.write_line(f"{tier:<14} {passed:>5} passed {failed:>4} failed {skipped:>4} skipped   {state}")
+
+
+@pytest.fixture(scope="session")
+def elasticsearch() -> Iterator["Cluster"]:
+    """One node of Elastic's server, for all tests of a session; users, roles and addresses are the cluster's."""
+    from tests.lab.elasticsearch import running  # noqa: PLC0415 - loads the client, which the other tiers do without
+
+    with running() as cluster:
+        yield cluster

@@ -62,7 +62,7 @@ def body(number: int) -> dict[str, Any]:
 
 def figures() -> Sequence[Figure]:
     """The table."""
-    with running() as cluster:
+    with running(java_options="") as cluster:
         rates = _rates(cluster)
     return [*rates, _memory()]
 

@@ -4,6 +4,8 @@ import shutil
 import subprocess
 from functools import cache
 
+from tests.lab.java import MODULE, OLDEST, java_home
+
 
 @cache
 def live_obstacle() -> str:
@@ -26,7 +28,9 @@ def live_obstacle() -> str:
 @cache
 def elasticsearch_obstacle() -> str:
     """Why the Elasticsearch tier cannot run here; empty where it can."""
-    for tool, package in (("java", "openjdk-17-jdk-headless"), ("mvn", "maven"), ("unzip", "unzip")):
+    for tool, package in (("mvn", "maven"), ("unzip", "unzip")):
         if not shutil.which(tool):
             return f"{tool} is not installed (Debian: apt install {package})"
+    if java_home() is None:
+        return f"no Java {OLDEST} or newer with {MODULE} is installed (Debian: apt install default-jdk-headless)"
     return ""

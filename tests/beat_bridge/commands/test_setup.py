@@ -14,11 +14,9 @@ from beat_bridge.commands import setup as command
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.shipping import ElasticsearchOptions, Spool
 from beat_bridge.shipping.setup import Wanted
-from tests.lab.elasticsearch import Cluster, elasticsearch
+from tests.lab.elasticsearch import Cluster
 from tests.lab.mappings import SUBSTITUTES
 from tests.lab.shipper import event, ship_all
-
-__all__ = ["elasticsearch"]
 
 pytestmark = pytest.mark.elasticsearch
 

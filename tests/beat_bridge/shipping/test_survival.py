@@ -19,13 +19,14 @@ import pytest
 
 from beat_bridge.shipping import ElasticsearchOptions, Forwarder, ForwarderState, Letter, Limits, Spool
 from beat_bridge.shipping.bulk import BulkTarget
-from tests.lab.elasticsearch import USERS, Cluster, elasticsearch, running
+from tests.lab.elasticsearch import Cluster, running
+from tests.lab.elasticsearch_files import USERS
 from tests.lab.shipper import QUICK, event, killed_bridges, ship_all
-
-__all__ = ["elasticsearch"]
 
 pytestmark = pytest.mark.elasticsearch
 DATASET = "doorwatch.survival"
+OUTAGE_SECONDS = {"killed": 60, "frozen": 8}
+"""How long a server is away, by what happened to it. Frozen, it outlasts several requests of 2 s."""
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def test_a_missing_template(cluster: Cluster, tmp_path: Path) -> None:
         assert account(spool, cluster, stream) == ({"early"}, set())
 
 
-@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.parametrize("how", list(OUTAGE_SECONDS))
 def test_a_server_that_is_away(cluster: Cluster, stream: str, tmp_path: Path, how: str) -> None:
     """A server that is gone, or answers nobody, for a while costs nothing but time, lost answers included."""
     stream = f"{stream}-{how}"
@@ -210,7 +211,7 @@ def test_a_server_that_is_away(cluster: Cluster, stream: str, tmp_path: Path, ho
             if start == 1000:
                 node.kill() if how == "killed" else node.pause()
         shipping.wait_for(ForwarderState.RETRYING)
-        time.sleep(8)  # the outage itself
+        time.sleep(OUTAGE_SECONDS[how])  # the outage itself
         assert spool.status().pending_documents
         node.start() if how == "killed" else node.resume()
         cluster.wait_ready()
