@@ -1,10 +1,15 @@
 """What this machine lets the tiers do."""
 
+import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 
 from tests.lab.java import MODULE, OLDEST, java_home
+
+
+NOBODY = 65534
 
 
 @cache
@@ -22,7 +27,16 @@ def live_obstacle() -> str:
     )
     if answer.returncode:
         return f"user and network namespaces are not allowed here: {answer.stderr.strip()}"
+    if os.geteuid() == 0 and not _reachable_by_anybody():
+        return f"some tests become an ordinary user, who cannot execute {sys.executable}: check out elsewhere"
     return ""
+
+
+def _reachable_by_anybody() -> bool:
+    """Whether an ordinary user may execute this interpreter, which lies in the checkout."""
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    answer = subprocess.run([*drop, sys.executable, "-c", ""], capture_output=True, timeout=10, check=False)
+    return answer.returncode == 0
 
 
 @cache
