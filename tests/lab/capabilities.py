@@ -8,7 +8,6 @@ from functools import cache
 
 from tests.lab.java import MODULE, OLDEST, java_home
 
-
 NOBODY = 65534
 
 
