@@ -25,7 +25,9 @@ class Carried(NamedTuple):
     own: tuple[Mark, ...] = ()
     """What a program puts into its own requests (a transaction id, its address): good beside a mark with values."""
     loose: tuple[Mark, ...] = ()
-    """Where people look for names and contents: never a secret, never quite ordinary."""
+    """Where people look for contents: never a secret, never quite ordinary."""
+    names: tuple[Mark, ...] = ()
+    """The same, where only names and the lengths of their labels stand."""
 
 
 CARRIED: tuple[Carried, ...] = (
@@ -43,7 +45,7 @@ CARRIED: tuple[Carried, ...] = (
             transport,
             frozenset({53, 5353, 5355}),
             marks=(Mark(start + 2, 2), *(Mark(start + count, 2, tuple(range(8))) for count in (4, 6, 8, 10))),
-            loose=(Mark(start + 12, 512),),
+            names=(Mark(start + 12, 512),),
         )
         for transport, start in ((UDP, 0), (TCP, 2))
     ),
@@ -53,10 +55,10 @@ CARRIED: tuple[Carried, ...] = (
         UDP,
         frozenset({137, 138}),
         marks=(Mark(0, 1, tuple(range(16, 23))), Mark(2, 2), Mark(4, 2, tuple(range(8)))),
-        loose=(Mark(12, 256),),
+        names=(Mark(12, 256),),
     ),
     Carried("SNMP", UDP, frozenset({161, 162}), marks=(Mark(0, 1, (0x30,)),)),
-    Carried("TFTP", UDP, frozenset({69}), marks=(Mark(0, 2, tuple(range(1, 7))),), loose=(Mark(2, 256),)),
+    Carried("TFTP", UDP, frozenset({69}), marks=(Mark(0, 2, tuple(range(1, 7))),), names=(Mark(2, 256),)),
     Carried("PTP", UDP, frozenset({319, 320}), marks=(Mark(0, 1), Mark(1, 1, (1, 2, 0x12)), Mark(32, 1))),
     Carried("RIP", UDP, frozenset({520, 521}), marks=(Mark(0, 1, (1, 2)), Mark(1, 1, (1, 2)), Mark(2, 2, (0,)))),
     Carried("L2TP", UDP, frozenset({1701}), marks=(Mark(0, 2, (0xC802, 0x4002, 0x0002)),)),
@@ -75,13 +77,17 @@ CARRIED: tuple[Carried, ...] = (
         "GENEVE",
         UDP,
         frozenset({6081}),
-        marks=(Mark(0, 1), Mark(2, 2, (0x6558, 0x0800, 0x86DD)), Mark(4, 3)),
+        marks=(Mark(0, 1), Mark(2, 2), Mark(4, 3)),
         loose=(Mark(8, 64),),
     ),
     Carried(
-        "IKE and ESP in UDP", UDP, frozenset({500, 4500}), marks=(Mark(0, 4, (0,)), Mark(17, 2)), loose=(Mark(0, 8),)
+        "IKE and ESP in UDP", UDP, frozenset({500, 4500}), marks=(Mark(0, 4, (0,)), Mark(16, 3)), loose=(Mark(0, 8),)
     ),
 )
+
+
+_NAME_BYTES = (*range(64), *b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+"""Labels are at most 63 bytes long; digits, `-` and `.` are among the first 64 characters."""
 
 
 class Fit(NamedTuple):
@@ -117,7 +123,9 @@ def _fit(protocol: Carried, text: Text) -> Fit | None:
             proven = proven or (bool(mark.values) and mask == 0xFF)
         elif _mark_at(protocol.own, offset, mask, value):
             own = True
-        elif _mark_at(protocol.loose, offset, mask, value):
+        elif _mark_at(protocol.loose, offset, mask, value) or (
+            _mark_at(protocol.names, offset, mask, value) and _of_a_name(mask, value)
+        ):
             loose = True
         else:
             return None
@@ -131,3 +139,8 @@ def _mark_at(marks: tuple[Mark, ...], offset: int, mask: int, value: int) -> Mar
             if not mark.values or any((wanted >> shift ^ value) & mask == 0 for wanted in mark.values):
                 return mark
     return None
+
+
+def _of_a_name(mask: int, value: int) -> bool:
+    """Whether a byte may belong to a name: a letter, a digit, `-`, `.`, `_`, the length of a label, or an end."""
+    return any((value ^ byte) & mask == 0 for byte in _NAME_BYTES)

@@ -8,7 +8,8 @@ from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
 from beat_bridge.cbpf.layers import ICMP, ICMP6, SCTP, TCP, UDP, Layer, Layers, Link, Place
-from beat_bridge.cbpf.nodes import Bits, Byte, Node
+from beat_bridge.cbpf.nodes import Bits, Byte, Node, Operation
+from beat_bridge.cbpf.rarity import Sampler
 from beat_bridge.cbpf.solve import known_value
 from beat_bridge.cbpf.terms import Terms
 
@@ -35,6 +36,13 @@ _FRAME_PROTOCOLS = MappingProxyType(
         0x88F7: 1500, 0x8902: 1500, 0x890D: 1500, 0x893A: 1500, 0x9000: 1500, 0x22F0: 1500, 0x22F3: 1500,
     }
 )  # fmt: skip
+GRE = 47
+LAST_ASSIGNED = 147
+"""The largest IP protocol number that belongs to a protocol (IANA); what lies above has no header to speak of."""
+ROVING = "roving"
+"""`Magic.base` of a word at a place that the packet decides."""
+ANYWHERE = -(1 << 31)
+"""Where a payload begins, in a stretch whose offsets do not count from it."""
 FEW = 16
 """Values up to which a set counts as a list of accepted words, not as a range."""
 MANY = 256
@@ -54,6 +62,8 @@ class Region:
     """Where in this stretch the payload begins: 8 for UDP counted from its header."""
     origin: int = 0
     """What to add to an offset in this stretch for `Magic.offset`."""
+    inner: bool = False
+    """In a packet inside the packet."""
 
 
 @dataclass
@@ -91,7 +101,7 @@ class Demands:
         return total
 
 
-def demands_of(path: Path, link: Link, terms: Terms) -> Demands:
+def demands_of(path: Path, link: Link, terms: Terms, sampler: Sampler) -> Demands:
     """Sort a path's conditions by layer."""
     layers = Layers(link, path.conditions, path.known, terms)
     demands = Demands(layers)
@@ -107,27 +117,32 @@ def demands_of(path: Path, link: Link, terms: Terms) -> Demands:
             if name and value:
                 demands.pinned[name] = demands.pinned.get(name, 0) + mask.bit_count()
     for node, domain in path.conditions.items():
-        _sort_residue(demands, path, node, domain, terms)
+        _sort_residue(demands, path, node, domain, terms, sampler)
     return demands
 
 
 def region_of(layers: Layers, place: Place) -> Region | None:
     """The payload a place belongs to, or None for a header or a place that could not be named."""
-    layer, offset = place
+    layer, offset, inner = place
+    protocols = layers.protocols_of(place)
     if layer is Layer.TCP_PAYLOAD:
-        return Region(("tcp",), "payload", 0)
+        return Region(("tcp",), "payload", 0, inner=inner)
     if layer is Layer.PAYLOAD:
-        return Region(_names(layers.protocols), "payload", 0)
-    if layer is Layer.FRAME:
+        return Region(_names(protocols), "payload", 0)
+    if layer is Layer.ROVING:
+        return Region(_names(protocols), ROVING, ANYWHERE)
+    if layer is Layer.FRAME and not inner:
         types = layers.ethertypes or []
         header = min((_FRAME_PROTOCOLS.get(kind, 8 if kind <= 1500 else 0) for kind in types), default=0)
         return Region(("ethernet",), "packet", 0, layers.network) if offset >= header else None
     if layer is Layer.TRANSPORT:
-        if layers.protocols is None:
+        if protocols is None:
+            if inner:
+                return None
             return Region(("any",), "packet", 8, layers.transport) if offset >= 8 else None
-        carrying = [p for p in layers.protocols if offset >= HEADER_LENGTHS.get(p, 8) and p not in _TUNNELS]
+        carrying = [p for p in protocols if offset >= header_length(p) and p not in _TUNNELS]
         if carrying:
-            return Region(_names(carrying), "header", min(HEADER_LENGTHS.get(p, 8) for p in carrying))
+            return Region(_names(carrying), "header", min(header_length(p) for p in carrying), inner=inner)
     return None
 
 
@@ -135,8 +150,23 @@ def is_computed(layers: Layers, place: Place) -> bool:
     """Whether a place could not be named, or lies within a packet inside the packet."""
     if place.layer is Layer.COMPUTED:
         return True
-    tunnelled = layers.protocols is not None and _TUNNELS.issuperset(layers.protocols)
-    return place.layer is Layer.TRANSPORT and tunnelled and place.offset >= 8
+    protocols = layers.protocols_of(place)
+    if place.layer is not Layer.TRANSPORT:
+        return False
+    if protocols is None:
+        return place.inner and place.offset >= 8
+    return _TUNNELS.issuperset(protocols) and place.offset >= (8 if _keyed(layers, protocols) else 4)
+
+
+def _keyed(layers: Layers, protocols: list[int]) -> bool:
+    """Whether a demand on bytes 4 to 7 of GRE is one on the key: then the flag says that there is one."""
+    flags = layers.transport_values(0, 1) if protocols == [GRE] else None
+    return flags is not None and all(value & 0x20 for value in flags)
+
+
+def header_length(protocol: int) -> int:
+    """Bytes of the fixed part of a transport header: none where the number is not assigned."""
+    return HEADER_LENGTHS.get(protocol, 8 if protocol <= LAST_ASSIGNED else 0)
 
 
 def _names(protocols: list[int] | None) -> tuple[str, ...]:
@@ -145,9 +175,18 @@ def _names(protocols: list[int] | None) -> tuple[str, ...]:
     return tuple(PROTOCOL_NAMES.get(number, f"ip-protocol-{number}") for number in protocols)
 
 
+def protocol_word(name: str) -> str:
+    """A protocol's name as it is written in a sentence."""
+    if name.startswith("ip-protocol-"):
+        return name.replace("ip-protocol-", "IP protocol ")
+    return {"icmp6": "ICMPv6", "ethernet": "Ethernet", "udplite": "UDP-Lite"}.get(name, name.upper())
+
+
 def _changing_field(layers: Layers, place: Place) -> str:
     """The name of a header field that no two packets share, if the place lies in one."""
-    layer, offset = place
+    layer, offset, inner = place
+    if inner:
+        return ""
     if layer is Layer.NETWORK and layers.version == 4 and offset >= 0:
         return {4: "IP identification", 5: "IP identification", 10: "IP checksum", 11: "IP checksum"}.get(
             offset, "IP options" if offset >= 20 else ""
@@ -170,8 +209,12 @@ def _changing_field(layers: Layers, place: Place) -> str:
     return ""
 
 
-def _sort_residue(demands: Demands, path: Path, node: Node, domain: Domain, terms: Terms) -> None:
+def _sort_residue(  # noqa: PLR0913, PLR0917 - a path's condition, and what is needed to read it
+    demands: Demands, path: Path, node: Node, domain: Domain, terms: Terms, sampler: Sampler
+) -> None:
     """What a condition demands of payload beyond the bits that are known."""
+    if isinstance(node, Operation) and node.operator in ("room", "loadable"):
+        return  # that the packet is long enough
     mask, _ = known_value(path.known, node)
     if mask & node.ones == node.ones:
         return
@@ -184,11 +227,13 @@ def _sort_residue(demands: Demands, path: Path, node: Node, domain: Domain, term
         return
     natural = node.ones + 1
     accepted = domains.size(domain)
-    if accepted * 2 > natural:
+    word = word_of(node)
+    if accepted * 2 > natural and (word is not None or isinstance(node, Bits)):
         return  # "not this one": nothing is demanded
     bits = max(0.0, log2(natural / accepted) - (mask & node.ones).bit_count())
-    word = word_of(node)
     if word is None:
+        if bits < RARE_BITS:
+            bits = sampler.bits(node, domain, path.known)
         alone = all(regions) and len(places) == len(terms.sources(node))
         demands.functions.append((min(bits, 8.0 * len(places)), alone))
     elif accepted <= FEW or (accepted <= MANY and len(domain) * 2 > accepted):

@@ -1,18 +1,16 @@
-"""Paths and verdicts in words an analyst can read aloud."""
+"""What one path accepts, in words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from beat_bridge.cbpf import domains
-from beat_bridge.cbpf.demands import HEADER_LENGTHS, PROTOCOL_NAMES, Demands, region_of, word_of
+from beat_bridge.cbpf.demands import PROTOCOL_NAMES, ROVING, Demands, protocol_word, region_of, word_of
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
 from beat_bridge.cbpf.layers import Layer, Layers, Place
 from beat_bridge.cbpf.nodes import Bits, Byte, Metadata, Node, Operation
 from beat_bridge.cbpf.terms import Terms
-from beat_bridge.model.base import Verdict
-from beat_bridge.model.filters import Magic
 
 MAX_CLAUSES = 12
 MAX_VALUES = 8
@@ -33,6 +31,8 @@ _IPV6_FIELDS = (
     (8, "source address"), (24, "destination address"),
 )  # fmt: skip
 _PORTS = ((0, "source port"), (2, "destination port"), (4, "header"))
+_WITH_PORTS = frozenset({6, 17, 33, 132, 136})
+_NAMELESS = ((0, "header"),)
 _TRANSPORT_FIELDS: Mapping[int, tuple[tuple[int, str], ...]] = MappingProxyType(
     {
         6: (
@@ -84,8 +84,8 @@ def _clause(node: Node, domain: Domain, layers: Layers) -> str:
     name = _name(layers, place, width)
     if name == "EtherType":
         return _choice(domain, node.ones, _ETHERTYPES, "EtherType")
-    if name in ("IP protocol", "next header"):
-        names = {number: text.upper() for number, text in PROTOCOL_NAMES.items()}
+    if name.removeprefix("inner ") in ("IP protocol", "next header"):
+        names = {number: protocol_word(text) for number, text in PROTOCOL_NAMES.items()}
         return _choice(domain, node.ones, names, name)
     if name.endswith("address") and width == 4 and layers.version == 4:
         few = domains.points(domain, MAX_VALUES)
@@ -114,19 +114,26 @@ def _masked_clause(node: Node, domain: Domain, layers: Layers) -> str:
 def _name(layers: Layers, place: Place, width: int) -> str:
     region = region_of(layers, place)
     if region is not None:
-        return f"payload[{place.offset - region.start}:{width}]"
+        within = "inner " if place.inner else ""
+        if region.base == ROVING:
+            return f"payload[x + {place.offset}:{width}]"
+        return f"{within}payload[{place.offset - region.start}:{width}]"
     fields: Sequence[tuple[int, str]] = ()
     if place.layer is Layer.LINK:
         fields = _LINK_FIELDS
-        if place.offset >= 12 and place.offset == layers.network - 2:
+        if place.offset >= 12 and place.offset == layers.ethertype and not place.inner:
             return "EtherType"
     elif place.layer is Layer.NETWORK:
-        fields = _IPV6_FIELDS if layers.version == 6 else _IPV4_FIELDS
+        version = layers.inner.version if place.inner and layers.inner else layers.version
+        fields = _IPV6_FIELDS if version == 6 else _IPV4_FIELDS
     elif place.layer is Layer.TRANSPORT:
-        number = layers.protocols[0] if layers.protocols else 0
-        fields = _TRANSPORT_FIELDS.get(number, _PORTS)
+        protocols = layers.protocols_of(place)
+        fields = _PORTS if protocols is None or _WITH_PORTS.issuperset(protocols) else _NAMELESS
+        if protocols and len(protocols) == 1:
+            fields = _TRANSPORT_FIELDS.get(protocols[0], fields)
     names = [name for start, name in fields if start <= place.offset]
-    return names[-1] if names else f"{place.layer.value}[{place.offset}:{width}]"
+    name = names[-1] if names else f"{place.layer.value}[{place.offset}:{width}]"
+    return f"inner {name}" if place.inner else name
 
 
 def _choice(domain: Domain, top: int, names: Mapping[int, str], field: str) -> str:
@@ -157,81 +164,3 @@ def _members(domain: Domain, top: int, name: str) -> str:
         for low, high in domain[:MAX_VALUES]
     ]
     return f"{' or '.join(ranges)}{' or others' if len(domain) > MAX_VALUES else ''}"
-
-
-# -- one sentence for the whole filter
-
-
-def summarise(
-    verdict: Verdict, magic: Sequence[Magic], paths: Sequence[str], reasons: Sequence[str], others: int
-) -> str:
-    """One sentence.
-
-    Args:
-        verdict: Of the filter.
-        magic: The words it demands.
-        paths: Its accepting paths in words.
-        reasons: Why this verdict.
-        others: How many of its paths demand no such words.
-    """
-    if verdict is Verdict.MALICIOUS:
-        also = (
-            f"; {others} other {'kind of packet is' if others == 1 else 'kinds of packets are'} let through as well"
-            if others
-            else "; nothing else is let through"
-        )
-        return f"Wakes on {_demanded(magic) or 'packets whose payload meets a secret calculation'}{also}."
-    if verdict is Verdict.SUSPICIOUS:
-        return f"Worth a look: {reasons[0] if reasons else 'see the paths'}{f' ({_demanded(magic)})' if magic else ''}."
-    if verdict is Verdict.UNKNOWN:
-        return f"Could not be judged: {reasons[-1] if reasons else 'not followed'}."
-    if not paths:
-        return "Accepts nothing."
-    if paths[0] == "every packet":
-        return "Accepts every packet."
-    more = f"; or {len(paths) - 2} more" if len(paths) > 2 else ""
-    return f"Accepts {'; or '.join(paths[:2])}{more}. No secret is demanded."
-
-
-def _demanded(magic: Sequence[Magic]) -> str:
-    """`UDP or ICMP packets whose payload begins with 0x7255 (ICMP, UDP) or 0x5293 (TCP)`."""
-    protocols = list(dict.fromkeys(_protocol_word(item) for item in magic))
-    by_demand: dict[str, list[str]] = {}
-    for item in magic[:MAX_VALUES]:
-        by_demand.setdefault(_demand_word(item), []).append(_protocol_word(item))
-    if not by_demand:
-        return ""
-    several = len(protocols) > 1
-    demands = list(_with_protocols(by_demand, several))
-    kinds = " or ".join(protocols) if "" not in protocols else "any"
-    more = f" or {len(magic) - MAX_VALUES} more" if len(magic) > MAX_VALUES else ""
-    return f"{kinds} packets whose payload {' or '.join(demands)}{more}"
-
-
-def _with_protocols(by_demand: Mapping[str, Sequence[str]], several: bool) -> Iterator[str]:
-    for demand, names in by_demand.items():
-        yield f"{demand} ({', '.join(dict.fromkeys(names))})" if several else demand
-
-
-def _protocol_word(magic: Magic) -> str:
-    return "" if magic.protocol == "any" else magic.protocol.upper()
-
-
-def _demand_word(magic: Magic) -> str:
-    value = f"{magic.value:#0{magic.width * 2 + 2}x}"
-    if magic.mask is not None:
-        value = f"{value} under the mask {magic.mask:#x}"
-    if magic.base == "packet":
-        return f"holds {value} at byte {magic.offset} of the packet"
-    offset = magic.offset
-    if magic.base == "header":
-        numbers = {name: number for number, name in PROTOCOL_NAMES.items()}
-        offset -= HEADER_LENGTHS.get(numbers.get(magic.protocol, 0), 8)
-    return f"begins with {value}" if offset == 0 else f"holds {value} at byte {offset}"
-
-
-def magic_text(magic: Magic) -> str:
-    """`udp[8:2] = 0x7255`, in the notation of pcap-filter(7)."""
-    place = f"{magic.protocol}{'.payload' if magic.base == 'payload' else ''}[{magic.offset}:{magic.width}]"
-    masked = f" & {magic.mask:#x}" if magic.mask is not None else ""
-    return f"{place}{masked} = {magic.value:#0{magic.width * 2 + 2}x}"

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beat_bridge.cbpf.check import obstacle
-from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands, demands_of, is_computed, region_of
-from beat_bridge.cbpf.describe import describe_path, summarise
+from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands, demands_of, is_computed, protocol_word, region_of
+from beat_bridge.cbpf.describe import describe_path
 from beat_bridge.cbpf.families import family_of
 from beat_bridge.cbpf.follow import Following, Path, follow
 from beat_bridge.cbpf.layers import Link
 from beat_bridge.cbpf.nodes import Byte
+from beat_bridge.cbpf.rarity import Sampler
+from beat_bridge.cbpf.summary import in_order, listed, summarise
 from beat_bridge.cbpf.terms import Terms
 from beat_bridge.cbpf.weigh import Weight, weigh
 from beat_bridge.model.base import Verdict
@@ -47,8 +49,9 @@ def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
         )
     following = follow(program, link)
     judged: list[_Judged] = []
+    sampler = Sampler(following.terms)
     for path in following.paths:
-        demands = demands_of(path, link, following.terms)
+        demands = demands_of(path, link, following.terms, sampler)
         words = describe_path(path, demands, following.terms) if len(judged) < MAX_LISTED else ""
         judged.append(_Judged(path, demands, weigh(demands, link), words))
     return _conclude(judged, following)
@@ -69,9 +72,9 @@ def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgemen
             verdict = Verdict.UNKNOWN
     magic = _magic(judged, verdict)
     if magic and verdict is Verdict.MALICIOUS:
-        breadth = sorted({item.protocol for item in magic})
+        breadth = list(dict.fromkeys(protocol_word(item.protocol) for item in magic))
         if len(breadth) > 1:
-            reasons.append(f"waits for it on {len(breadth)} protocols at once: {', '.join(breadth)}")
+            reasons.append(f"waits for it on {len(breadth)} protocols at once: {listed(breadth)}")
     if verdict is Verdict.BENIGN and not reasons:
         reasons.append("demands nothing of any payload" if judged else "accepts nothing")
     others = sum(item.weight.verdict is not verdict for item in judged)
@@ -80,7 +83,7 @@ def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgemen
         paths = (*paths, f"and {len(judged) - MAX_LISTED} more")
     return FilterJudgement(
         verdict=verdict,
-        summary=summarise(verdict, magic, paths, reasons, others),
+        summary=summarise(verdict, _demanded(judged, verdict), paths, reasons, others),
         magic=magic[:MAX_LISTED],
         reasons=tuple(dict.fromkeys(reasons))[:MAX_LISTED],
         family=family_of(magic) if verdict.rank >= Verdict.SUSPICIOUS.rank else "",
@@ -90,10 +93,15 @@ def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgemen
     )
 
 
+def _demanded(judged: Sequence[_Judged], verdict: Verdict) -> list[tuple[tuple[Magic, ...], ...]]:
+    return [item.weight.demanded for item in judged if item.weight.verdict is verdict]
+
+
 def _magic(judged: Sequence[_Judged], verdict: Verdict) -> tuple[Magic, ...]:
     if verdict.rank < Verdict.SUSPICIOUS.rank:
         return ()
-    return tuple(dict.fromkeys(magic for item in judged for magic in item.weight.magic))
+    found = dict.fromkeys(magic for item in judged for magic in item.weight.magic)
+    return tuple(sorted(found, key=lambda magic: in_order(magic.protocol)))
 
 
 def _protocols(judged: Sequence[_Judged]) -> tuple[str, ...]:

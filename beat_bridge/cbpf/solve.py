@@ -50,6 +50,8 @@ class Solver:
             return self._undo_sum(node, domain)
         if isinstance(node, Operation) and isinstance(node.left, Node) and isinstance(node.right, int):
             return _undo_division(node.operator, node.left, node.right, domain)
+        if isinstance(node, Operation) and node.operator == "div" and isinstance(node.left, int):
+            return _undo_divisor(node.left, node.right, domain)
         return None
 
     def _undo_bits(self, node: Bits, domain: Domain) -> Test | None:
@@ -238,6 +240,16 @@ def _undo_division(operator: str, inner: Node, divisor: int, domain: Domain) -> 
         members = [value for low, high in domain for value in range(low, high + 1)]
         return inner, domains.of_points(value for member in members for value in range(member, inner.ones + 1, divisor))
     return None
+
+
+def _undo_divisor(dividend: int, divisor: Value, domain: Domain) -> Test | None:
+    """Dividend / x, with x not 0, is in the domain: the larger the quotient, the smaller x."""
+    return _test(
+        divisor,
+        domains.normalise(
+            (dividend // (high + 1) + 1, dividend // low if low else WORD) for low, high in domain if low <= dividend
+        ),
+    )
 
 
 def _test(value: Value, domain: Domain) -> Test | None:

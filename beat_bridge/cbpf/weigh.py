@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from beat_bridge.cbpf import carried, words
-from beat_bridge.cbpf.demands import Demands, Region
+from beat_bridge.cbpf.demands import Demands, Region, protocol_word
 from beat_bridge.cbpf.layers import Link
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import Magic
@@ -18,6 +18,7 @@ RANGE_BITS = 16
 """Ranges that together narrow a payload by this much are no look at a length or a type."""
 PINNED_BITS = 12
 MAX_VARIANTS = 64
+_ECHOED = frozenset({"icmp", "icmp6"})
 MAX_MAGIC_WIDTH = 8
 
 
@@ -27,7 +28,13 @@ class Weight:
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
-    magic: tuple[Magic, ...] = ()
+    demanded: tuple[tuple[Magic, ...], ...] = ()
+    """The words it demands: one of each group."""
+
+    @property
+    def magic(self) -> tuple[Magic, ...]:
+        """All the words, each once."""
+        return tuple(dict.fromkeys(magic for group in self.demanded for magic in group))
 
 
 Variant = dict[Region, dict[int, tuple[int, int]]]
@@ -40,8 +47,7 @@ def weigh(demands: Demands, link: Link) -> Weight:
     weights = [*_weigh_payload(demands), *_weigh_rest(demands)]
     verdict = max((weight.verdict for weight in weights), key=lambda verdict: verdict.rank, default=Verdict.BENIGN)
     reasons = tuple(dict.fromkeys(reason for weight in weights for reason in weight.reasons))
-    magic = tuple(dict.fromkeys(magic for weight in weights for magic in weight.magic))
-    return Weight(verdict, reasons, magic)
+    return Weight(verdict, reasons, tuple(group for weight in weights for group in weight.demanded))
 
 
 def _weigh_payload(demands: Demands) -> Iterator[Weight]:
@@ -49,17 +55,17 @@ def _weigh_payload(demands: Demands) -> Iterator[Weight]:
     bits = demands.payload_bits
     if bits < FEW_BITS:
         return
-    magic = tuple(magic_of(demands))
-    where = _where(magic) or "the payload"
+    demanded = tuple(words_of(demands))
+    where = _where(magic for group in demanded for magic in group) or "the payload"
     known = _known_protocol(demands)
     if known is not None:
-        yield Weight(*known, magic=magic if known[0] is not Verdict.BENIGN else ())
+        yield Weight(*known, demanded if known[0] is not Verdict.BENIGN else ())
         return
     amount = f"{bits:.0f} bits of {where}"
     if bits >= SECRET_BITS:
-        yield Weight(Verdict.MALICIOUS, (f"demands {amount}, which no protocol explains: a secret",), magic)
+        yield Weight(Verdict.MALICIOUS, (f"demands {amount}, which no protocol explains: a secret",), demanded)
     else:
-        yield Weight(Verdict.SUSPICIOUS, (f"demands {amount}, which no known protocol explains",), magic)
+        yield Weight(Verdict.SUSPICIOUS, (f"demands {amount}, which no known protocol explains",), demanded)
 
 
 def _weigh_rest(demands: Demands) -> Iterator[Weight]:
@@ -107,6 +113,8 @@ def _known_protocol(demands: Demands) -> tuple[Verdict, tuple[str, ...]] | None:
         if all(fit.ordinary for fit in fits if fit):
             return Verdict.BENIGN, (f"looks at {name} on its own port",)
         return Verdict.SUSPICIOUS, (f"looks for certain contents of {name} on its own port",)
+    if any(_ECHOED.intersection(region.protocols) for variant in variants for region in variant):
+        return None  # nobody looks for an application's words in a ping
     reading = words.best_of(texts)
     if reading is None or reading.unexplained >= SECRET_BITS:
         return None
@@ -137,18 +145,17 @@ def _variants(demands: Demands) -> Iterator[Variant]:
         yield variant
 
 
-def magic_of(demands: Demands) -> Iterator[Magic]:
-    """The words demanded of the payload, adjacent bytes as one, a choice as each of its words."""
+def words_of(demands: Demands) -> Iterator[tuple[Magic, ...]]:
+    """The words demanded of the payload: adjacent bytes as one, and of each group of choices one."""
     chosen = {(region, offset + i) for region, offset, width, _ in demands.choices for i in range(width)}
     for region, text in demands.payload.items():
         rest = {offset: bits for offset, bits in text.items() if (region, offset) not in chosen}
         yield from _runs(region, rest)
     for region, offset, width, values in demands.choices:
-        for value in values:
-            yield from _each(region, offset, width, value, None)
+        yield tuple(magic for value in values for magic in _each(region, offset, width, value, None))
 
 
-def _runs(region: Region, text: dict[int, tuple[int, int]]) -> Iterator[Magic]:
+def _runs(region: Region, text: dict[int, tuple[int, int]]) -> Iterator[tuple[Magic, ...]]:
     offsets = sorted(text)
     start = 0
     while start < len(offsets):
@@ -159,7 +166,7 @@ def _runs(region: Region, text: dict[int, tuple[int, int]]) -> Iterator[Magic]:
         mask = int.from_bytes(bytes(mask for mask, _ in run), "big")
         value = int.from_bytes(bytes(value & mask for mask, value in run), "big")
         full = (1 << 8 * len(run)) - 1
-        yield from _each(region, offsets[start], len(run), value, None if mask == full else mask)
+        yield tuple(_each(region, offsets[start], len(run), value, None if mask == full else mask))
         start = end
 
 
@@ -177,4 +184,4 @@ def _where(magic: Iterable[Magic]) -> str:
         return "the payload, by its place in the packet"
     if names == ["ethernet"]:
         return "the frame's content"
-    return f"the {' and '.join(name.upper() for name in names)} payload"
+    return f"the {' and '.join(protocol_word(name) for name in names)} payload"

@@ -93,7 +93,9 @@ WORDS: tuple[Word, ...] = (
     ),
     *_binary("RDP", "0300....02f0", "0300....0ee0", "0300....", "0300"),
     *_binary("OpenVPN", "38", "....38"),
-    *_binary("a Source engine query", "ffffffff54", "ffffffff49", "ffffffff"),
+    *_binary("a Source engine query", "ffffffff54", "ffffffff55", "ffffffff56", "ffffffff49"),
+    *_binary("DHCP", ".." * 236 + "63825363"),
+    *_binary("memcached", *(".." * 8 + word.hex() for word in (b"get ", b"set ", b"stats", b"gets "))),
     *_binary("Wake-on-LAN", "ffffffffffff"),
     *_binary("RTP", "80", "8000", "8008", "8060", "80e0"),
     *_binary("GTP", "30ff", "3001", "3002", "32ff"),
@@ -105,9 +107,14 @@ WORDS: tuple[Word, ...] = (
     *_binary("MySQL", "........0a"),
     *_binary("an ELF file", "7f454c46"),
     *_binary("a Windows executable", "4d5a"),
-    *_binary("zeros", "00" * 64),
 )
+OPTIONS: tuple[Word, ...] = tuple(
+    _binary("TCP options", "020405b4", "0204....", "0101080a", "0101050a", "0402080a", "01030307", "0303", "080a")
+)
+"""What stands where the payload of a TCP segment is sought without asking how long its header is."""
 LONGEST = max(len(word.pattern) for word in WORDS)
+LEAST_EXPLAINED = 16
+"""Bits of a word that a demand must hold before more text is taken for the rest of it."""
 
 
 def _index() -> Mapping[tuple[int, int | None], tuple[Word, ...]]:
@@ -150,6 +157,8 @@ def read(text: Text, fixed: bool) -> Reading | None:
             candidates: Iterable[Word] = (*_BY_BYTE.get((index, value), ()), *_BY_BYTE.get((index, None), ()))
         else:
             candidates = WORDS
+        if not fixed and not shift:
+            candidates = (*candidates, *OPTIONS)
         for word in candidates:
             reading = _read_as(word, text, shift)
             if reading is not None and (best is None or reading.unexplained < best.unexplained):
@@ -160,6 +169,8 @@ def read(text: Text, fixed: bool) -> Reading | None:
 def _read_as(word: Word, text: Text, shift: int) -> Reading | None:
     explained = unexplained = 0
     readable = True
+    telling = False  # a few bytes of 0x00 or 0xff are the first of no protocol in particular
+    matched = 0
     for offset, (mask, value) in text.items():
         index = offset - shift
         expected = word.pattern[index] if 0 <= index < len(word.pattern) else None
@@ -167,10 +178,12 @@ def _read_as(word: Word, text: Text, shift: int) -> Reading | None:
             if (expected ^ value) & mask:
                 return None
             explained += mask.bit_count()
+            matched += 1
+            telling = telling or expected not in (0x00, 0xFF)
         else:
             unexplained += mask.bit_count()
             readable = readable and index >= len(word.pattern) and _printable(mask, value)
-    if explained < min(8, explained + unexplained):
+    if explained < (LEAST_EXPLAINED if unexplained else 1) or not (telling or matched == len(word.pattern)):
         return None
     return Reading(word.protocol, 0 if word.textual and readable else unexplained)
 

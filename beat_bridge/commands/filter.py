@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from beat_bridge.cbpf import Link, decode, disassemble, judge
-from beat_bridge.cbpf.describe import magic_text
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import FilterJudgement, Magic, Program, program_sha256
@@ -72,7 +71,7 @@ def _magic_document(magic: Magic) -> dict[str, Any]:
         "value": magic.value,
         "mask": magic.mask,
         "base": magic.base,
-        "text": magic_text(magic),
+        "text": magic.text,
     }
 
 
@@ -102,7 +101,7 @@ def _print(program: Program, judgement: FilterJudgement) -> None:
     print_table("Accepts", ("packets",), [(path,) for path in judgement.paths], empty="nothing")
     facts = [("verdict", judgement.verdict.value), ("summary", judgement.summary)]
     facts += [("family", judgement.family)] if judgement.family else []
-    facts += [("demands", magic_text(magic)) for magic in judgement.magic]
+    facts += [("demands", magic.text) for magic in judgement.magic]
     facts += [("because", reason) for reason in judgement.reasons]
     facts += [] if judgement.complete else [("not followed", "some accepting paths")]
     print_table("Judgement", ("", ""), facts)

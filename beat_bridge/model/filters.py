@@ -64,12 +64,16 @@ class Magic(Value, frozen=True, kw_only=True):
     mask: int | None = None
     """The bits of `value` that are demanded, where not all are."""
     base: str = "header"
-    """What `offset` counts from: `header` or `payload` (of `protocol`), or `packet` (its first byte)."""
+    """What `offset` counts from.
+
+    `header` or `payload` of `protocol`, `packet` (its first byte), or `roving`: a place that the packet decides.
+    """
 
     @property
     def text(self) -> str:
-        """In the manner of pcap filters: `udp[8:2] = 0x7255`, `tcp.payload[0:2] & 0xff00 = 0x5200`."""
-        place = f"{self.protocol}{'.payload' if self.base == 'payload' else ''}[{self.offset}:{self.width}]"
+        """In the manner of pcap filters: `udp[8:2] = 0x7255`, `tcp.payload[0:2] & 0xff00 = 0x5200`, `udp[x + 4:2] = 0x7255`."""
+        start = f"x + {self.offset}" if self.base == "roving" else str(self.offset)
+        place = f"{self.protocol}{'.payload' if self.base == 'payload' else ''}[{start}:{self.width}]"
         mask = "" if self.mask is None else f" & {self.mask:#x}"
         digits = 2 * min(max(self.width, 1), 8)
         return f"{place}{mask} = {self.value:#0{digits + 2}x}"

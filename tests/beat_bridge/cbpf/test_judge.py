@@ -69,7 +69,7 @@ def test_the_summary_can_be_read_aloud() -> None:
     """The classic filter in one sentence, with its family and every protocol."""
     judgement = judge(CLASSIC)
     assert judgement.summary == (
-        "Wakes on UDP or ICMP or TCP packets whose payload begins with 0x7255 (UDP, ICMP) or begins with 0x5293 (TCP); "
+        "Wakes on UDP, ICMP or TCP packets whose payload begins with 0x7255 (UDP, ICMP) or 0x5293 (TCP); "
         "nothing else is let through."
     )
     assert judgement.family == "BPFDoor (classic, 2018-2022)"

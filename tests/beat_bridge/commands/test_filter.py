@@ -31,7 +31,7 @@ def test_json_is_one_object_with_the_promised_fields() -> None:
     assert done.stdout.count(b"\n") == 1
     told = json.loads(done.stdout)
     assert told["verdict"] == "malicious"
-    assert told["summary"].startswith("Wakes on UDP or ICMP or TCP packets")
+    assert told["summary"].startswith("Wakes on UDP, ICMP or TCP packets")
     assert {(m["protocol"], m["offset"], m["width"], m["value"]) for m in told["magic"]} == {
         ("udp", 8, 2, 0x7255),
         ("icmp", 8, 2, 0x7255),
