@@ -28,6 +28,7 @@ def heartbeat_document(host: Host, status: BridgeStatus, at: datetime, namespace
         parts.envelope("heartbeat", namespace, at, name),
         parts.host_part(host),
         {
+            "message": _message(status),
             "event": {"category": ["host"], "type": ["info"], "action": "heartbeat"},
             "doorwatch": {
                 "bridge": {
@@ -40,3 +41,12 @@ def heartbeat_document(host: Host, status: BridgeStatus, at: datetime, namespace
         },
     )
     return Document(data_stream=data_stream("heartbeat", namespace), id=name, body=finish(body))
+
+
+def _message(status: BridgeStatus) -> str:
+    spool = status.spool
+    told = (
+        f"{status.passes} looks, {status.open_findings} open findings; {spool.pending_documents} documents wait, "
+        f"{spool.dead_letters} were refused"
+    )
+    return f"{told}; {status.last_error}" if status.last_error else told

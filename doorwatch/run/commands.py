@@ -5,11 +5,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from beat_bridge.errors import DoorwatchError
+from beat_bridge.model.bridge import BridgeStatus
 from doorwatch import configuration as configurations
 from doorwatch.run.service import Service, open_service
 from doorwatch.run.targets import obstacles
@@ -63,6 +66,26 @@ def _announce(service: Service) -> None:
 
 def _watch(service: Service, stop: threading.Event) -> None:
     """Look and beat on schedule until told to stop. A look that takes longer than the interval delays the next one."""
+    with _status_line() as tell:
+        _watch_and_tell(service, stop, tell)
+
+
+@contextmanager
+def _status_line() -> Iterator[Callable[[BridgeStatus], None]]:
+    """One line at the bottom of a terminal that says how it goes; nothing elsewhere, where the log is read."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where somebody watches
+
+    with Console(stderr=True).status("looking ...") as line:
+        yield lambda status: line.update(
+            f"{status.passes} looks, {status.open_findings} open findings, "
+            f"{status.spool.pending_documents} documents on their way"
+        )
+
+
+def _watch_and_tell(service: Service, stop: threading.Event, tell: Callable[[BridgeStatus], None]) -> None:
     host = service.configuration.host
     interval = host.interval if host is not None else HEARTBEAT_SECONDS
     next_look = next_beat = time.monotonic()
@@ -74,5 +97,6 @@ def _watch(service: Service, stop: threading.Event) -> None:
         if now >= next_beat:
             service.beat()
             next_beat = now + HEARTBEAT_SECONDS
+        tell(service.status())
         upcoming = next_beat if host is None else min(next_look, next_beat)
         stop.wait(max(0.0, upcoming - time.monotonic()))

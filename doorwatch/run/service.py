@@ -54,6 +54,7 @@ class Service:
         self.spool = spool
         self.watch = watch
         self.forwarder: Forwarder | None = None
+        self.outbox: Outbox | None = None
         self.responder: Responder | None = None
         self.alerts_url = ""
         """Where the responder takes alerts; empty where none runs here."""
@@ -87,8 +88,25 @@ class Service:
             spool=self.spool.status(),
             passes=self._passes,
             open_findings=len(self.watch.open_findings),
-            last_error=self.last_error or (self.forwarder.status().detail if self.forwarder else ""),
+            last_error="; ".join(self._troubles()),
         )
+
+    def _troubles(self) -> Iterator[str]:
+        """Everything that keeps a part from its work just now, one clause each."""
+        if self.last_error:
+            yield self.last_error
+        if self.watch.turned_away:
+            yield f"{self.watch.turned_away} findings are not told: too many are open"
+        if self.forwarder is not None and (detail := self.forwarder.status().detail):
+            yield detail
+        if self.outbox is not None:
+            alerts = self.outbox.status()
+            if alerts.last_reason:
+                yield f"{alerts.waiting} alerts wait: {alerts.last_reason}"
+            if alerts.turned_away:
+                yield f"{alerts.turned_away} alerts were turned away: the outbox is full"
+        if self.responder is not None and self.responder.trouble:
+            yield self.responder.trouble
 
     def record(self, step: ResponseStep) -> None:
         """Publish what the responder did.
@@ -127,6 +145,7 @@ def open_service(configuration: Configuration, seams: Seams | None = None) -> It
         watch = Watch(seams.look, publisher.publish, state / "findings.json", configuration.namespace)
         service = Service(configuration, spool, publisher, watch)
         stack.callback(service.note_final_status)
+        service.outbox = outbox
         service.forwarder = _start_forwarder(configuration, state, spool, stack)
         if configuration.responder is not None:
             _start_responder(configuration.responder, service, seams, stack)

@@ -67,6 +67,11 @@ class Watch:
         """What was told and is not gone, by key."""
         return self._ledger.open
 
+    @property
+    def turned_away(self) -> int:
+        """Findings of the last look that were not told, because too many are open already."""
+        return self._ledger.turned_away
+
     def look(self) -> Look:
         """Look once, publish what is new, and remember it.
 

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -224,3 +225,29 @@ def test_an_ordinary_user_is_told_what_he_cannot_see() -> None:
         assert (account.status, account.reason) == (CoverageStatus.PARTIAL, Reason.REFUSED)
         assert "run as root" in account.detail
         assert account.missed
+
+
+def test_three_capabilities_see_what_root_sees() -> None:
+    """docs/operations.md promises a service without root: with its capabilities alone, no socket is told differently."""
+    names = "sys_ptrace,dac_read_search,sys_admin".replace(",", ",+")
+    capabilities = f"-all,+{names}"
+    look_and_tell = (
+        "import sys; from beat_bridge.model.inventory import encode; from beat_bridge.sensors.host import look; "
+        "sys.stdout.buffer.write(encode(look()))"
+    )
+    with lab.running(_one_of_each) as fixture:
+        ours = _by_inode(look_at_sockets().sockets)
+        answer = subprocess.run(
+            [
+                *("setpriv", f"--reuid={lab.NOBODY}", f"--regid={lab.NOBODY}", "--clear-groups"),
+                *(f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}", f"--bounding-set={capabilities}"),
+                *(sys.executable, "-c", look_and_tell),
+            ],
+            capture_output=True,
+            check=True,
+            timeout=60,
+            cwd=Path(__file__).parents[3],
+        )
+    theirs = _by_inode(decode(answer.stdout, "the service").sockets)
+    for inode in fixture.told:
+        assert theirs[inode] == ours[inode]
