@@ -228,7 +228,7 @@ def test_an_ordinary_user_is_told_what_he_cannot_see() -> None:
 
 
 def test_three_capabilities_see_what_root_sees() -> None:
-    """docs/operations.md promises a service without root: with its capabilities alone, no socket is told differently."""
+    """A service with the capabilities of docs/operations.md, and without root, tells every socket as root does."""
     names = "sys_ptrace,dac_read_search,sys_admin".replace(",", ",+")
     capabilities = f"-all,+{names}"
     look_and_tell = (
@@ -249,5 +249,6 @@ def test_three_capabilities_see_what_root_sees() -> None:
             cwd=Path(__file__).parents[3],
         )
     theirs = _by_inode(decode(answer.stdout, "the service").sockets)
-    for inode in fixture.told:
-        assert theirs[inode] == ours[inode]
+    expected = {inode: ours[inode] for inode in fixture.told if inode in ours}
+    assert len(expected) >= 4
+    assert {inode: theirs.get(inode) for inode in expected} == expected
