@@ -229,7 +229,7 @@ def test_an_ordinary_user_is_told_what_he_cannot_see() -> None:
 
 
 def test_three_capabilities_see_what_root_sees() -> None:
-    """A service with the capabilities of docs/operations.md, and no root, tells every socket and filter as root does."""
+    """A service with the capabilities of docs/operations.md, and no root, tells sockets and filters as root does."""
     names = "sys_ptrace,dac_read_search,sys_admin".replace(",", ",+")
     capabilities = f"-all,+{names}"
     look_and_tell = (
