@@ -174,7 +174,7 @@ def playbooks() -> None:
 @click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path))
 @format_option
 def check(files: tuple[Path, ...], output: str) -> None:
-    """Read playbooks (the shipped one where none is named) and show what each would do."""
+    """Read playbooks (the shipped ones where none is named) and show what each would do."""
     loaded = load_playbooks(files)
     if output == "json":
         print_json_lines(loaded)

@@ -32,7 +32,7 @@ class ResponderOptions(Value, frozen=True, kw_only=True):
     password_file: str = ""
     """With `username`: basic authentication, as Kibana's webhook connector speaks it."""
     playbooks: tuple[str, ...] = ()
-    """Playbook files, the first that matches an alert wins; empty for the one that is shipped."""
+    """Playbook files, the first that matches an alert wins; empty for those that are shipped."""
     host_id: str = ""
     """This host's `host.id`; empty for /etc/machine-id, which is what Elastic Agent reports."""
     maximum_pending: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000

@@ -9,16 +9,17 @@ from beat_bridge.errors import DoorwatchError
 from responders.alerts import Alert
 from responders.playbooks.model import Match, Playbook
 
-SHIPPED = Path(__file__).with_name("contain_backdoor.yml")
+SHIPPED = tuple(Path(__file__).with_name(name) for name in ("contain_backdoor.yml", "keep_evidence.yml"))
+"""In the order in which they are tried."""
 
 
 def load_playbooks(paths: Sequence[str | Path] = ()) -> tuple[Playbook, ...]:
-    """Read playbooks in order; the shipped one where none are named.
+    """Read playbooks in order; the shipped ones where none are named.
 
     Raises:
         DoorwatchError: One line, FILE:LINE and what is wrong.
     """
-    files = [Path(path) for path in paths] or [SHIPPED]
+    files = [Path(path) for path in paths] or list(SHIPPED)
     playbooks: dict[str, Playbook] = {}
     for path in files:
         playbook = strict_yaml.load(path, Playbook)

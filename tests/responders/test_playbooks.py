@@ -70,7 +70,7 @@ def test_a_peer_cannot_smuggle_a_rule_into_the_ruleset() -> None:
 
 def test_the_shipped_playbook_loads_from_the_installed_package() -> None:
     """The default playbook is package data, keeps evidence first and verifies last."""
-    (shipped,) = load_playbooks()
+    shipped, _ = load_playbooks()
     assert [type(step).__name__ for step in shipped.steps] == [
         "CaptureEvidence",
         "IsolateNetwork",
@@ -120,9 +120,21 @@ def test_the_first_playbook_that_matches_answers(tmp_path: Path) -> None:
         load_playbooks([first, second])
 
 
-def test_check_prints_what_the_shipped_playbook_does() -> None:
-    """`doorwatch respond playbooks check` reads the shipped playbook and exits with 0."""
+@pytest.mark.parametrize(
+    ("verdict", "name"),
+    [(Verdict.MALICIOUS, "contain_backdoor"), (Verdict.SUSPICIOUS, "keep_evidence"), (None, "keep_evidence")],
+)
+def test_out_of_the_box_only_certainty_cuts_a_host_off(verdict: Verdict | None, name: str) -> None:
+    """The shipped playbooks act on what was judged malicious, and keep evidence alone of everything less certain."""
+    chosen, _ = choose(load_playbooks(), msgspec.structs.replace(ALERT, verdict=verdict))
+    assert chosen is not None
+    assert chosen.name == name
+
+
+def test_check_prints_what_the_shipped_playbooks_do() -> None:
+    """`doorwatch respond playbooks check` reads the shipped playbooks and exits with 0."""
     command = [sys.executable, "-m", "doorwatch", "respond", "playbooks", "check", "--format", "json"]
     answer = subprocess.run(command, capture_output=True, timeout=30, check=True)
-    assert msgspec.json.decode(answer.stdout)["name"] == "contain_backdoor"
+    names = [msgspec.json.decode(line)["name"] for line in answer.stdout.splitlines()]
+    assert names == ["contain_backdoor", "keep_evidence"]
     assert Budget().isolations == 5
