@@ -42,5 +42,5 @@ def tell_recorded(stage: Stage, obstacle: str) -> None:
         fired |= {rule.stem for rule in rules.match(finding_document(event).body)}
     stage.say(f"rules that fired: {', '.join(sorted(fired))}", holds=bool(fired))
     stage.act("What the responder would do")
-    for playbook in load_playbooks(()):
-        stage.say(f"{playbook.name}: {' > '.join(action_of(step).replace('_', ' ') for step in playbook.steps)}")
+    playbook = load_playbooks()[0]
+    stage.say(f"{playbook.name}: {' > '.join(action_of(step).replace('_', ' ') for step in playbook.steps)}")
