@@ -139,4 +139,4 @@ def test_serve_refuses_an_unprotected_configuration(tmp_path: Path) -> None:
     file.write_text(f"state_dir: {tmp_path}/state\n")
     assert "nobody could authenticate" in respond("serve", str(file)).stderr
     file.write_text(f"state_dir: {tmp_path}/state\nprot: 8443\n")
-    assert f"{file}:2: Object contains unknown field `prot`" in respond("serve", str(file)).stderr
+    assert f"{file}:2: there is no such key: `prot`" in respond("serve", str(file)).stderr
