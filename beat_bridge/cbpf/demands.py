@@ -8,7 +8,7 @@ from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
 from beat_bridge.cbpf.layers import ICMP, ICMP6, SCTP, TCP, UDP, Layer, Layers, Link, Place
-from beat_bridge.cbpf.nodes import Bits, Byte, Node, Operation
+from beat_bridge.cbpf.nodes import JOINED, Bits, Byte, Node, Operation
 from beat_bridge.cbpf.rarity import Sampler
 from beat_bridge.cbpf.solve import known_value
 from beat_bridge.cbpf.terms import Terms
@@ -19,6 +19,7 @@ PROTOCOL_NAMES = MappingProxyType(
         89: "ospf", 103: "pim", 112: "vrrp", SCTP: "sctp", 136: "udplite",
     }
 )  # fmt: skip
+_SPELLED = MappingProxyType({"icmp6": "ICMPv6", "ethernet": "Ethernet", "udplite": "UDP-Lite"})
 HEADER_LENGTHS = MappingProxyType(
     # the fixed part of each transport header; of control protocols, the message
     {
@@ -81,6 +82,8 @@ class Demands:
     """Bits by which ranges of payload bytes are narrowed."""
     computed_bits: float = 0.0
     """Bits demanded at places that could not be named."""
+    unfollowed: bool = False
+    """Something is demanded of a word that is one thing on some ways through the program, another on others."""
     pinned: dict[str, int] = field(default_factory=dict)
     """Bits demanded of header fields that change from packet to packet, by the field's name; zeros do not count."""
 
@@ -121,7 +124,7 @@ def demands_of(path: Path, link: Link, terms: Terms, sampler: Sampler) -> Demand
     return demands
 
 
-def region_of(layers: Layers, place: Place) -> Region | None:
+def region_of(layers: Layers, place: Place) -> Region | None:  # noqa: PLR0911 - one return for each kind of layer
     """The payload a place belongs to, or None for a header or a place that could not be named."""
     layer, offset, inner = place
     protocols = layers.protocols_of(place)
@@ -175,11 +178,25 @@ def _names(protocols: list[int] | None) -> tuple[str, ...]:
     return tuple(PROTOCOL_NAMES.get(number, f"ip-protocol-{number}") for number in protocols)
 
 
+_CHANGING = (
+    # (IP protocols, from, to, name) of fields in transport headers
+    (frozenset({TCP}), 4, 8, "TCP sequence number"),
+    (frozenset({TCP}), 8, 12, "TCP acknowledgement number"),
+    (frozenset({TCP}), 14, 16, "TCP window"),
+    (frozenset({TCP}), 16, 18, "TCP checksum"),
+    (frozenset({TCP}), 18, 20, "TCP urgent pointer"),
+    (frozenset({UDP}), 6, 8, "UDP checksum"),
+    (frozenset({ICMP, ICMP6}), 2, 4, "ICMP checksum"),
+    (frozenset({ICMP, ICMP6}), 4, 6, "ICMP identifier"),
+    (frozenset({ICMP, ICMP6}), 6, 8, "ICMP sequence number"),
+)
+
+
 def protocol_word(name: str) -> str:
     """A protocol's name as it is written in a sentence."""
     if name.startswith("ip-protocol-"):
         return name.replace("ip-protocol-", "IP protocol ")
-    return {"icmp6": "ICMPv6", "ethernet": "Ethernet", "udplite": "UDP-Lite"}.get(name, name.upper())
+    return _SPELLED.get(name) or name.upper()
 
 
 def _changing_field(layers: Layers, place: Place) -> str:
@@ -193,18 +210,8 @@ def _changing_field(layers: Layers, place: Place) -> str:
         )
     if layer is not Layer.TRANSPORT:
         return ""
-    for protocols, low, high, name in (
-        ((TCP,), 4, 8, "TCP sequence number"),
-        ((TCP,), 8, 12, "TCP acknowledgement number"),
-        ((TCP,), 14, 16, "TCP window"),
-        ((TCP,), 16, 18, "TCP checksum"),
-        ((TCP,), 18, 20, "TCP urgent pointer"),
-        ((UDP,), 6, 8, "UDP checksum"),
-        ((ICMP, ICMP6), 2, 4, "ICMP checksum"),
-        ((ICMP, ICMP6), 4, 6, "ICMP identifier"),
-        ((ICMP, ICMP6), 6, 8, "ICMP sequence number"),
-    ):
-        if low <= offset < high and layers.protocols and all(number in protocols for number in layers.protocols):
+    for protocols, low, high, name in _CHANGING:
+        if low <= offset < high and layers.protocols and protocols.issuperset(layers.protocols):
             return name
     return ""
 
@@ -231,12 +238,16 @@ def _sort_residue(  # noqa: PLR0913, PLR0917 - a path's condition, and what is n
     if accepted * 2 > natural and (word is not None or isinstance(node, Bits)):
         return  # "not this one": nothing is demanded
     bits = max(0.0, log2(natural / accepted) - (mask & node.ones).bit_count())
-    if word is None:
+    if word is None and node.opacity == JOINED:
+        demands.unfollowed = True
+    elif word is None:
         if bits < RARE_BITS:
             bits = sampler.bits(node, domain, path.known)
         alone = all(regions) and len(places) == len(terms.sources(node))
         demands.functions.append((min(bits, 8.0 * len(places)), alone))
-    elif accepted <= FEW or (accepted <= MANY and len(domain) * 2 > accepted):
+    elif accepted > MANY and len(domain) * 2 > accepted:
+        demands.functions.append((max(bits, RARE_BITS), True))
+    elif accepted <= FEW or len(domain) * 2 > accepted:
         byte, width, shift = word
         place = layers.locate(byte)
         region = region_of(layers, place)

@@ -44,8 +44,9 @@ _TRANSPORT_FIELDS: Mapping[int, tuple[tuple[int, str], ...]] = MappingProxyType(
         58: ((0, "ICMPv6 type"), (1, "ICMPv6 code"), (2, "ICMPv6 checksum"), (4, "ICMPv6 header")),
     }
 )  # fmt: skip
+_PROTOCOLS = MappingProxyType({number: protocol_word(text) for number, text in PROTOCOL_NAMES.items()})
 _DECIMAL = frozenset({"source port", "destination port", "ICMP type", "ICMPv6 type", "TTL", "hop limit", "length"})
-_ORDER = tuple(Layer)
+_ORDER = MappingProxyType({layer: index for index, layer in enumerate(Layer)})
 
 
 def describe_path(path: Path, demands: Demands, terms: Terms) -> str:
@@ -59,7 +60,7 @@ def describe_path(path: Path, demands: Demands, terms: Terms) -> str:
         sources = terms.sources(node)
         if sources and all(isinstance(source, Byte) for source in sources):
             places = sorted(
-                (_ORDER.index(place.layer), place.offset)
+                (_ORDER[place.layer], place.offset)
                 for place in (layers.locate(source) for source in sources if isinstance(source, Byte))
             )
             reach = max(reach, *(source.offset + 1 for source in sources if isinstance(source, Byte)))
@@ -85,8 +86,7 @@ def _clause(node: Node, domain: Domain, layers: Layers) -> str:
     if name == "EtherType":
         return _choice(domain, node.ones, _ETHERTYPES, "EtherType")
     if name.removeprefix("inner ") in ("IP protocol", "next header"):
-        names = {number: protocol_word(text) for number, text in PROTOCOL_NAMES.items()}
-        return _choice(domain, node.ones, names, name)
+        return _choice(domain, node.ones, _PROTOCOLS, name)
     if name.endswith("address") and width == 4 and layers.version == 4:
         few = domains.points(domain, MAX_VALUES)
         if few and not shift:
@@ -156,7 +156,9 @@ def _members(domain: Domain, top: int, name: str) -> str:
     if excluded is not None:
         return f"not {' or '.join(form(value) for value in excluded)}"
     ranges = [
-        f"at least {form(low)}"
+        form(low)
+        if low == high
+        else f"at least {form(low)}"
         if high >= top
         else f"at most {form(high)}"
         if low == 0

@@ -10,6 +10,9 @@ NOTHING: Domain = ()
 ZERO: Domain = ((0, 0),)
 NOT_ZERO: Domain = ((1, WORD),)
 
+MUCH = 4
+"""So many times more intervals are cheaper to search than to go through."""
+
 
 def below(top: int) -> Domain:
     """0 to `top`, inclusive."""
@@ -38,7 +41,7 @@ def normalise(intervals: Iterable[tuple[int, int]]) -> Domain:
     return tuple(joined)
 
 
-def intersection(left: Domain, right: Domain) -> Domain:
+def intersection(left: Domain, right: Domain) -> Domain:  # noqa: PLR0911 - short ways for the shapes that are frequent
     """What is in both."""
     if len(left) == 1 and len(right) == 1:  # nearly always: this is the busiest line of an analysis
         (low, high), (other_low, other_high) = left[0], right[0]
@@ -52,6 +55,10 @@ def intersection(left: Domain, right: Domain) -> Domain:
         return _cut(right, *left[0])
     if len(right) == 1:
         return _cut(left, *right[0])
+    if len(left) > len(right):
+        left, right = right, left
+    if MUCH * len(left) < len(right):
+        return tuple(interval for low, high in left for interval in _cut(right, low, high))
     found = []
     i = j = 0
     while i < len(left) and j < len(right):

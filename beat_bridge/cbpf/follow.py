@@ -21,7 +21,7 @@ from beat_bridge.cbpf.domains import NOT_ZERO, WORD, Domain
 from beat_bridge.cbpf.evaluate import Packet, evaluate
 from beat_bridge.cbpf.layers import Link
 from beat_bridge.cbpf.liveness import Liveness, analyse
-from beat_bridge.cbpf.nodes import Byte, Node, Opaque, Value, children
+from beat_bridge.cbpf.nodes import Node, Value
 from beat_bridge.cbpf.solve import Known, Solver, imply, known_value
 from beat_bridge.cbpf.states import State, gather
 from beat_bridge.cbpf.terms import Terms, split_offset
@@ -47,7 +47,7 @@ class Path:
     @property
     def exact(self) -> bool:
         """Every packet that meets the conditions is accepted."""
-        return not self.lost and not any(_has_opaque(node) for node in self.conditions)
+        return not self.lost and not any(node.opacity for node in self.conditions)
 
     def holds(self, packet: Packet) -> bool:
         """Whether a packet meets the conditions."""
@@ -93,6 +93,9 @@ class _Follower:
         self.arrived: list[list[State]] = [[] for _ in program]
         self.accepted: list[State] = []
         self.exhausted = False
+        accepting = (i for i in range(len(program) - 1, -1, -1) if program[i].code == opcodes.RET_K and program[i].k)
+        self.acceptance = next(accepting, -1)
+        """The last instruction that accepts unconditionally."""
 
     def follow(self) -> Following:
         self.arrived[0].append(State())
@@ -255,12 +258,45 @@ class _Follower:
         hopeful = self.liveness.hopeful
         if not hopeful[taken] and not hopeful[passed]:
             return
+        if instruction.code == opcodes.JEQ_K and self._is_rung(passed):
+            self._descend(index, state)
+            return
         value, domain = self._compared(instruction, state)
         yes, no = self._part(state, value, domain, hopeful[taken], hopeful[passed])
         if yes:
             self.arrived[taken].append(yes)
         if no:
             self.arrived[passed].append(no)
+
+    def _is_rung(self, index: int) -> bool:
+        """Whether an instruction compares, and nobody comes here but from the comparison before."""
+        return self.program[index].code == opcodes.JEQ_K and not self.liveness.meets[index]
+
+    def _descend(self, index: int, state: State) -> None:
+        """Follow a ladder (is A this? else this? else this? ...) as one branch with many ways out."""
+        words: dict[int, list[int]] = {}
+        seen: set[int] = set()
+        while True:
+            instruction = self.program[index]
+            self.terms.work += WORK_OF_INSTRUCTION
+            if instruction.k not in seen:
+                seen.add(instruction.k)
+                words.setdefault(self._outcome(index + 1 + instruction.jt), []).append(instruction.k)
+            index += 1 + instruction.jf
+            if not self._is_rung(index):
+                break
+        for outcome, members in words.items():
+            yes, _ = self._part(state, state.a, domains.of_points(members), self.liveness.hopeful[outcome], no=False)
+            if yes:
+                self.arrived[outcome].append(yes)
+        _, no = self._part(state, state.a, domains.of_points(seen), yes=False, no=self.liveness.hopeful[index])
+        if no:
+            self.arrived[index].append(no)
+
+    def _outcome(self, index: int) -> int:
+        """The instruction, or the last of the program's that accepts unconditionally as this one does."""
+        instruction = self.program[index]
+        return self.acceptance if instruction.code == opcodes.RET_K and instruction.k else index
 
     def _compared(self, instruction: Instruction, state: State) -> tuple[Value, Domain]:  # noqa: PLR0911 - one return for each kind of test
         """A conditional jump as a word and the set of its values for which the jump is taken."""
@@ -341,17 +377,3 @@ def _narrowed(domain: Domain, known: Known, node: Node) -> Domain:
     if not mask & node.ones:
         return domain
     return domains.intersection(domain, ((value, value | ~mask & node.ones),))
-
-
-def _has_opaque(node: Node) -> bool:
-    waiting, seen = [node], set()
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Opaque):
-            return True
-        if node not in seen:
-            seen.add(node)
-            waiting += children(node)
-            if isinstance(node, Byte) and node.base:
-                waiting.append(node.base)
-    return False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from beat_bridge.cbpf.check import obstacle
 from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands, demands_of, is_computed, protocol_word, region_of
@@ -19,6 +20,8 @@ from beat_bridge.model.filters import FilterJudgement, Magic, Program
 
 MAX_LISTED = 24
 """Paths, reasons and magic values that are told."""
+REMEMBERED = 256
+"""Judgements kept: a host has few different filters, on however many sockets."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class _Judged:
     """Empty past MAX_LISTED."""
 
 
+@lru_cache(maxsize=REMEMBERED)
 def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
-    """Say what a program demands of a packet, and what that makes of it.
+    """Say what a program demands of a packet, and what that makes of it; equal filters are judged once.
 
     Args:
         program: Any instructions; what the kernel would refuse is judged unknown.
@@ -60,7 +64,7 @@ def judge(program: Program, link: Link = Link.ETHERNET) -> FilterJudgement:
 def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgement:
     verdict = max((item.weight.verdict for item in judged), key=lambda v: v.rank, default=Verdict.BENIGN)
     reasons = [reason for item in judged for reason in item.weight.reasons if item.weight.verdict is verdict]
-    blind = any(_lost_payload(item, following.terms) for item in judged)
+    blind = any(item.demands.unfollowed or _lost_payload(item, following.terms) for item in judged)
     complete = following.complete and not blind
     if not complete:
         reasons.append(

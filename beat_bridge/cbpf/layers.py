@@ -135,6 +135,8 @@ class Layers:
         self._known = known
         self._terms = terms
         self._places: dict[Byte, Place] = {}
+        self._fields: dict[int, Byte] | None = None
+        """A byte of the conditions for each offset in the transport header."""
         self.link = link
         self.network = 14 if link is Link.ETHERNET else 0
         """Where the network header begins."""
@@ -252,7 +254,7 @@ class Layers:
 
     # -- a packet inside the packet
 
-    def _find_inner(self) -> Inner | None:
+    def _find_inner(self) -> Inner | None:  # noqa: PLR0911 - one return for each protocol that carries another
         match self.protocols:
             case [4]:
                 return self._inner_ip(0, 4)
@@ -300,11 +302,15 @@ class Layers:
         return Inner(start, network, types, version, {4: 20, 6: 40}.get(version, 0), protocols)
 
     def _transport_byte(self, offset: int) -> Byte | None:
-        for node in self._conditions:
-            for byte in self._terms.sources(node):
-                if isinstance(byte, Byte) and self.locate(byte) == (Layer.TRANSPORT, offset, False):
-                    return byte
-        return None
+        if self._fields is None:
+            self._fields = {}
+            for node in self._conditions:
+                for byte in self._terms.sources(node):
+                    if isinstance(byte, Byte):
+                        place = self.locate(byte)
+                        if place.layer is Layer.TRANSPORT and not place.inner:
+                            self._fields.setdefault(place.offset, byte)
+        return self._fields.get(offset)
 
     # -- places
 
@@ -323,7 +329,7 @@ class Layers:
             return Place(Layer.NETWORK, offset - self.network)
         return Place(Layer.TRANSPORT, offset - self.transport)
 
-    def _within(self, place: Place) -> Place:
+    def _within(self, place: Place) -> Place:  # noqa: PLR0911 - one return for each kind of layer
         """The same place, counted in the inner packet if it lies there; or in the payload of a later fragment."""
         layer, offset, inside = place
         if layer is not Layer.TRANSPORT or inside:
@@ -345,6 +351,7 @@ class Layers:
 
     def _computed(self, byte: Byte) -> Place:
         base, offset = byte.base, byte.offset
+        assert base is not None  # noqa: S101 - or its place would be fixed
         if isinstance(base, Metadata) and base.name == "poff":
             return Place(Layer.PAYLOAD, offset)
         addends = base.addends if isinstance(base, Sum) else ((base, 1),)

@@ -12,14 +12,18 @@ A value is an `int` where it is known, else a node.
 """
 
 WORD = 0xFFFFFFFF
+OPAQUE, JOINED = 1, 2
+"""See `Opaque`."""
 
 
 class Node:
     """A word that depends on the packet."""
 
-    __slots__ = ("depth", "number", "ones")
+    __slots__ = ("depth", "number", "ones", "opacity")
 
-    def __init__(self, ones: int, depth: int) -> None:
+    def __init__(self, ones: int, depth: int, opacity: int = 0) -> None:
+        self.opacity = opacity
+        """Of the most opaque of the nodes it is made of: 0, OPAQUE or JOINED."""
         self.ones = ones
         """Every bit that can be one: no value is larger than this."""
         self.depth = depth
@@ -36,7 +40,7 @@ class Byte(Node):
     __slots__ = ("base", "offset")
 
     def __init__(self, base: Node | None, offset: int) -> None:
-        super().__init__(0xFF, base.depth + 1 if base else 0)
+        super().__init__(0xFF, base.depth + 1 if base else 0, base.opacity if base else 0)
         self.base = base
         self.offset = offset
 
@@ -65,7 +69,7 @@ class Bits(Node):
         for _, _, mask in parts:
             overlap |= ones & mask
             ones |= mask
-        super().__init__(ones | flip, 1 + max(part[0].depth for part in parts))
+        super().__init__(ones | flip, 1 + max(part[0].depth for part in parts), max(part[0].opacity for part in parts))
         self.parts = parts
         self.flip = flip
         self.disjoint = not overlap
@@ -80,7 +84,7 @@ class Sum(Node):
     def __init__(self, constant: int, addends: tuple[tuple[Node, int], ...]) -> None:
         largest = constant + sum(node.ones * coefficient for node, coefficient in addends)
         ones = (1 << largest.bit_length()) - 1 if largest <= WORD else WORD
-        super().__init__(ones, 1 + max(node.depth for node, _ in addends))
+        super().__init__(ones, 1 + max(node.depth for node, _ in addends), max(node.opacity for node, _ in addends))
         self.constant = constant
         self.addends = addends
 
@@ -91,7 +95,7 @@ class Operation(Node):
     __slots__ = ("left", "operator", "right")
 
     def __init__(self, operator: str, left: Value, right: Value, ones: int) -> None:
-        super().__init__(ones, 1 + max(depth_of(left), depth_of(right)))
+        super().__init__(ones, 1 + max(depth_of(left), depth_of(right)), max(opacity_of(left), opacity_of(right)))
         self.operator = operator
         self.left = left
         self.right = right
@@ -102,8 +106,15 @@ class Opaque(Node):
 
     __slots__ = ("sources",)
 
-    def __init__(self, sources: frozenset[Node]) -> None:
-        super().__init__(WORD, 0)
+    def __init__(self, sources: frozenset[Node], ones: int, opacity: int) -> None:
+        """Make one.
+
+        Args:
+            sources: The bytes and metadata it depends on.
+            ones: Every bit that can be one.
+            opacity: OPAQUE; JOINED for one function on some ways through the program and another on others.
+        """
+        super().__init__(ones, 0, opacity)
         self.sources = sources
 
 
@@ -115,6 +126,11 @@ def ones_of(value: Value) -> int:
 def depth_of(value: Value) -> int:
     """Nesting; 0 for a constant."""
     return 0 if isinstance(value, int) else value.depth
+
+
+def opacity_of(value: Value) -> int:
+    """See `Node.opacity`; 0 for a constant."""
+    return 0 if isinstance(value, int) else value.opacity
 
 
 def children(node: Node) -> list[Node]:

@@ -172,7 +172,8 @@ def known_value(known: Known, node: Node, memory: dict[Node, tuple[int, int]] | 
 def _known_of_bits(known: Known, node: Bits, memory: dict[Node, tuple[int, int]]) -> tuple[int, int]:
     fixed, value = WORD, node.flip
     for source, shift, mask in node.parts:
-        source_mask, source_value = known_value(known, source, memory)
+        known_source = known.get(source, (0, 0)) if isinstance(source, Byte) else known_value(known, source, memory)
+        source_mask, source_value = known_source
         if shift >= 0:
             fixed &= ~mask | source_mask << shift
             value ^= source_value << shift & mask

@@ -200,7 +200,7 @@ def _joined(left: State, right: State, terms: Terms) -> State:
     terms.work += len(lost) + len(conditions) + len(left.known) >> 2
 
     def either(ours: Value, theirs: Value) -> Value:
-        return ours if ours is theirs or ours == theirs else terms.opaque((ours, theirs))
+        return ours if ours is theirs or ours == theirs else terms.either(ours, theirs)
 
     cells = {cell: either(value, right.cells.get(cell, 0)) for cell, value in left.cells.items()}
     return State(

@@ -9,6 +9,7 @@ from beat_bridge.model.filters import Magic
 Demanded = tuple[tuple[Magic, ...], ...]
 """What one path demands: one word of each group."""
 MAX_TOLD = 8
+MAX_PATHS = 64
 _NUMBERS: Mapping[str, int] = {name: number for number, name in PROTOCOL_NAMES.items()}
 _ORDER = ("udp", "icmp", "tcp", "icmp6", "sctp")
 
@@ -54,41 +55,40 @@ def _packets(demanded: Sequence[Demanded]) -> str:
     """`UDP, ICMP or TCP packets whose payload begins with 0x7255 (UDP, ICMP) or 0x5293 (TCP)`."""
     by_demand: dict[str, list[str]] = {}
     pairs = {
-        (magic.protocol, _path_words(path, magic.protocol)): None
-        for path in demanded
-        for group in path
-        for magic in group
+        (protocol, _path_words(path, protocol)): None
+        for path in demanded[:MAX_PATHS]
+        for protocol in dict.fromkeys(magic.protocol for group in path for magic in group)
     }
-    for protocol, words in sorted(pairs, key=lambda pair: in_order(pair[0])):
+    in_turn = sorted(pairs, key=lambda pair: in_order(pair[0]))
+    for protocol, words in in_turn:
         by_demand.setdefault(words, []).append(protocol)
     if not by_demand:
         return ""
-    protocols = list(dict.fromkeys(protocol for protocol, _ in sorted(pairs, key=lambda pair: in_order(pair[0]))))
+    protocols = list(dict.fromkeys(protocol for protocol, _ in in_turn))
     told = [
         f"{words} ({', '.join(map(protocol_word, names))})" if len(protocols) > 1 else words
         for words, names in by_demand.items()
     ]
-    more = [f"one of {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
     kinds = "" if "any" in protocols else f"{listed(map(protocol_word, protocols))} "
-    return f"{kinds}packets whose payload {_alternatives([*told[:MAX_TOLD], *more])}"
+    return f"{kinds}packets whose payload {_alternatives(told)}"
 
 
 def _path_words(path: Demanded, protocol: str) -> str:
     """What a path demands of the packets of one protocol."""
-    groups = [[_word(magic) for magic in group if magic.protocol == protocol] for group in path]
-    told = list(dict.fromkeys(_alternatives(group[:MAX_TOLD]) for group in groups if group))
+    groups = [[magic for magic in group if magic.protocol == protocol] for group in path]
+    told = [_alternatives([_word(magic) for magic in group[:MAX_TOLD]], len(group)) for group in groups if group]
     more = f" and {len(told) - MAX_TOLD} more" if len(told) > MAX_TOLD else ""
     return " and ".join(told[:MAX_TOLD]) + more
 
 
-def _alternatives(phrases: Sequence[str]) -> str:
-    """`begins with 0x7255, 0x5293 or 0x1155`: what they have in common is said once."""
-    shortened = [
-        phrase.removeprefix("begins with ") if index and " and " not in phrase + phrases[index - 1] else phrase
-        for index, phrase in enumerate(phrases)
-        if index == 0 or phrase.startswith("begins with ") == phrases[0].startswith("begins with ")
-    ]
-    return listed(shortened if len(shortened) == len(phrases) else phrases)
+def _alternatives(phrases: Sequence[str], count: int = 0) -> str:
+    """`begins with 0x7255, 0x5293 or 0x1155`: what all have in common is said once; the last says how many more."""
+    count = max(count, len(phrases))
+    told = list(phrases[:MAX_TOLD])
+    start = "begins with "
+    if all(phrase.startswith(start) and " and " not in phrase for phrase in told):
+        told = [told[0], *(phrase.removeprefix(start) for phrase in told[1:])]
+    return listed([*told, f"one of {count - len(told)} more"] if count > len(told) else told)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from beat_bridge.cbpf.nodes import (
+    JOINED,
+    OPAQUE,
     WORD,
     Bits,
     Byte,
@@ -73,11 +75,15 @@ class Terms:
 
     def opaque(self, values: Iterable[Value]) -> Opaque:
         """A function of the same bytes as these values, of which no more is known."""
-        sources: set[Node] = set()
-        for value in values:
-            if isinstance(value, Node):
-                sources |= self.sources(value)
-        return self._numbered(Opaque(frozenset(sources)))
+        nodes = [value for value in values if isinstance(value, Node)]
+        sources = frozenset(source for node in nodes for source in self.sources(node))
+        opacity = max((node.opacity for node in nodes), default=0)
+        return self._numbered(Opaque(sources, WORD, max(OPAQUE, opacity)))
+
+    def either(self, left: Value, right: Value) -> Opaque:
+        """One of two values, according to the way taken."""
+        sources = self.sources(left) | self.sources(right)
+        return self._numbered(Opaque(sources, _filled(ones_of(left) | ones_of(right)), JOINED))
 
     # -- bitwise
 

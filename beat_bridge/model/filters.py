@@ -71,7 +71,10 @@ class Magic(Value, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """In the manner of pcap filters: `udp[8:2] = 0x7255`, `tcp.payload[0:2] & 0xff00 = 0x5200`, `udp[x + 4:2] = 0x7255`."""
+        """In the manner of pcap filters: `udp[8:2] = 0x7255`, `tcp.payload[0:2] & 0xff00 = 0x5200`.
+
+        `udp[x + 4:2] = 0x7255` for a roving place.
+        """
         start = f"x + {self.offset}" if self.base == "roving" else str(self.offset)
         place = f"{self.protocol}{'.payload' if self.base == 'payload' else ''}[{start}:{self.width}]"
         mask = "" if self.mask is None else f" & {self.mask:#x}"

@@ -22,7 +22,7 @@ def test_the_budget_holds(make: Callable[[], Program]) -> None:
     assert len(program) > 4000
     assert follow(program, Link.ETHERNET).terms.work < WORK * 1.1
     judgement = judge(program)
-    assert judgement == judge(program)
+    assert judgement == judge.__wrapped__(program)
     assert judgement.complete or judgement.verdict is not Verdict.BENIGN
 
 
