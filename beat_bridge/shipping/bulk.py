@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from elastic_transport import TlsError, TransportError
 from elasticsearch import ApiError, UnsupportedProductError
 
 from beat_bridge.errors import DoorwatchError
-from beat_bridge.shipping.connection import Cluster, error_type, reason
+from beat_bridge.shipping.connection import BulkAnswer, Cluster, error_type, reason
 from beat_bridge.shipping.letters import Refusal
 from beat_bridge.shipping.options import ElasticsearchOptions
 from beat_bridge.shipping.target import Answered, Lines, Malformed, NotNow, Outcome, TooLarge, Trouble
@@ -68,8 +69,7 @@ class BulkTarget:
 
     def _request(self, body: bytes) -> Any:
         response = self._cluster.client().perform_request("POST", "/_bulk", params=_PARAMS, headers=_HEADERS, body=body)
-        answer: Mapping[str, Any] = response.body
-        return answer
+        return response.body
 
     def _refused(self, error: ApiError) -> Outcome:
         status = error.meta.status
@@ -84,10 +84,12 @@ class BulkTarget:
 
 def read_items(answer: Any, count: int) -> tuple[Refusal | None, ...] | None:
     """Each document's answer; None where a proxy, or a fault, answered something else."""
+    if not isinstance(answer, BulkAnswer):
+        return None
+    if not answer.errors:
+        return (None,) * count
     try:
-        if answer["errors"] is False:
-            return (None,) * count
-        items = tuple(_judge(item) for item in answer["items"])
+        items = tuple(_judge(item) for item in msgspec.json.decode(answer.items))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return items if len(items) == count else None

@@ -13,12 +13,17 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, SerializationError, TlsError, TransportError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
-from elasticsearch.serializer import CompatibilityModeJsonSerializer, CompatibilityModeNdjsonSerializer
+from elasticsearch.serializer import (
+    CompatibilityModeJsonSerializer,
+    CompatibilityModeNdjsonSerializer,
+    JsonSerializer,
+)
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.shipping.options import ElasticsearchOptions
 
 _MAX_SECRET_BYTES = 16 << 10
+_BULK_ANSWER = re.compile(rb'\s*\{\s*"errors"\s*:')
 
 
 class VerbatimLines(CompatibilityModeNdjsonSerializer):
@@ -29,13 +34,20 @@ class VerbatimLines(CompatibilityModeNdjsonSerializer):
         return data if isinstance(data, bytes) else super().dumps(data)
 
 
+class BulkAnswer(msgspec.Struct, frozen=True):
+    """What `_bulk` answers. Its items are read only where there is an error among them: they cost more than sending."""
+
+    errors: bool
+    items: msgspec.Raw = msgspec.Raw(b"[]")
+
+
 class QuickAnswers(CompatibilityModeJsonSerializer):
-    """Reads the long answers of `_bulk` in a tenth of the time."""
+    """Reads answers, those of `_bulk` as a `BulkAnswer`."""
 
     def json_loads(self, data: bytes) -> Any:
         """The body of an answer."""
         try:
-            return msgspec.json.decode(data)
+            return msgspec.json.decode(data, type=BulkAnswer if _BULK_ANSWER.match(data) else Any)
         except msgspec.DecodeError as error:
             raise ValueError(str(error)) from error  # what the client expects here
 
@@ -64,7 +76,11 @@ class Cluster:
                 retry_on_timeout=False,
                 sniff_on_node_failure=options.sniff,
                 min_delay_between_sniffing=10.0 if options.sniff else DEFAULT,
-                serializers={serializer.mimetype: serializer for serializer in (VerbatimLines(), QuickAnswers())},
+                serializers={
+                    VerbatimLines.mimetype: VerbatimLines(),
+                    QuickAnswers.mimetype: QuickAnswers(),
+                    JsonSerializer.mimetype: QuickAnswers(),  # what a proxy makes of Elasticsearch's own type
+                },
             )
         except (ValueError, OSError) as error:
             raise DoorwatchError(f"{self.name}: cannot be used as an Elasticsearch address: {error}") from error

@@ -70,6 +70,8 @@ class Delivery:
         """
         parts = [list(records)] if records else []
         while parts:
+            if self._stop.is_set():
+                raise StoppedError
             part = parts.pop()
             outcome = self._target.send([record.lines for record in part])
             parts.extend(self._after(part, outcome))

@@ -40,10 +40,10 @@ class ForwarderStatus(Value, frozen=True, kw_only=True):
 class Limits(Value, frozen=True, kw_only=True):
     """The size of one request, and how many are under way together."""
 
-    documents: int = 1000
+    documents: int = 2000
     bytes: int = 5 << 20
     in_flight: int = 2
-    """While Elasticsearch works at one request, the next is prepared and sent."""
+    """While Elasticsearch works at one request, the next is sent; a further one lies ready."""
 
 
 _Settled = Future[tuple[Letter, ...]]
@@ -112,8 +112,8 @@ class Forwarder:
         under_way: deque[tuple[Batch, _Settled]],
         jobs: queue.SimpleQueue[tuple[Batch, _Settled] | None],
     ) -> None:
-        """Give the couriers work, as far as there is some."""
-        while len(under_way) < self._limits.in_flight:
+        """Give the couriers work, as far as there is some, and one batch more: none of them waits for the disk."""
+        while len(under_way) <= self._limits.in_flight:
             batch = self._spool.next_batch(self._limits.documents, self._limits.bytes)
             if batch is None:
                 return

@@ -82,10 +82,10 @@ class Reader:
             step = self._held or next(self._steps)
             if step is None:
                 break
-            fitting = _fitting(step.records, max_documents - len(taken), max_bytes, taken)
+            fitting, size = _fitting(step.records, max_documents - len(taken), max_bytes, bool(taken))
             step, self._held = _split(step, fitting)
             if step.records:
-                max_bytes -= sum(len(record.lines) for record in step.records)
+                max_bytes -= size
                 self._end = step.records[-1].sequence + 1
                 live = [record for record in step.records if record.sequence not in self._dead]
                 dead += len(step.records) - len(live)
@@ -137,15 +137,15 @@ class Reader:
         return next((segment for segment in tuple(self._segments) if segment.ordinal > ordinal), None)
 
 
-def _fitting(records: Sequence[Record], documents: int, size: int, taken: Sequence[Record]) -> int:
-    """How many records, from the first on, there is room for; the first always fits where nothing is taken yet."""
-    fitting = 0
-    for record in records[:documents]:
-        size -= len(record.lines)
-        if size < 0 and (taken or fitting):
-            break
-        fitting += 1
-    return fitting
+def _fitting(records: Sequence[Record], documents: int, room: int, crowded: bool) -> tuple[int, int]:
+    """How many records, from the first on, there is room for, and their bytes; uncrowded, the first always fits."""
+    size = 0
+    for fitting, record in enumerate(records[:documents]):
+        more = len(record.lines)
+        if size + more > room and (crowded or fitting):
+            return fitting, size
+        size += more
+    return min(documents, len(records)), size
 
 
 def _split(step: _Step, count: int) -> tuple[_Step, _Step | None]:
