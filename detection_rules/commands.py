@@ -1,15 +1,16 @@
 """`doorwatch rules`: list, match, test, lint."""
 
+import textwrap
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-import msgspec
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.terminal import format_option, print_json_lines, print_table
+from detection_rules.json_text import BYTE_ORDER_MARK, NotJsonError, decode
 from detection_rules.lint import lint as lint_rule
 from detection_rules.proof import prove, read_proof
 from detection_rules.rule_set import Rule, RuleSet, load_rules
@@ -42,9 +43,9 @@ def list_rules(directories: tuple[Path, ...], output: str) -> None:
         return
     print_table(
         "Rules",
-        ("rule", "name", "severity", "risk", "language", "reads"),
+        ("rule", "severity", "risk", "reads"),
         [
-            (rule.stem, rule.name, rule.severity, str(rule.risk_score), rule.language, ", ".join(rule.index))
+            (f"{rule.stem}\n{_wrapped(rule.name)}", rule.severity, str(rule.risk_score), "\n".join(rule.index))
             for rule in loaded
         ],
     )
@@ -134,20 +135,21 @@ def read_documents(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
         DoorwatchError: A line is no JSON object, or too long; the line names it (from 1, as editors count).
     """
     name = getattr(stream, "name", "-")
-    decoder = msgspec.json.Decoder()
     number = -1
     while line := stream.readline(LONGEST_LINE + 1):
         number += 1
         place = f"{name}:{number + 1}"
         if len(line) > LONGEST_LINE:
             raise DoorwatchError(f"{place}: longer than {LONGEST_LINE} bytes; write one document a line")
+        if number == 0:
+            line = line.removeprefix(BYTE_ORDER_MARK)
         if not line.strip():
             continue
         try:
-            document = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            document = decode(line.rstrip())
+        except NotJsonError as error:
             hint = "; write one document a line (jq -c .)" if line.strip() in (b"{", b"[") else ""
-            raise DoorwatchError(f"{place}: not JSON: {error}{hint}") from error
+            raise DoorwatchError(f"{place}: {error.problem}{hint}") from error
         if not isinstance(document, dict):
             hint = ": write its elements one a line (jq -c '.[]')" if isinstance(document, list) else ""
             raise DoorwatchError(f"{place}: a JSON {_named(document)}, not an object{hint}")
@@ -171,6 +173,11 @@ def _described(rule: Rule) -> dict[str, Any]:
         "techniques": sorted({technique.id for threat in rule.threat for technique in threat.technique}),
         "path": str(rule.path),
     }
+
+
+def _wrapped(name: str) -> str:
+    """A name in lines that leave room for the other columns on a terminal of 80."""
+    return textwrap.fill(name, 23, initial_indent="  ", subsequent_indent="  ")
 
 
 def _numbers(numbers: list[int], shown: int = 20) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
+from detection_rules.json_text import NotJsonError, decode
 from detection_rules.rule_set import Rule
 
 MAX_BYTES = 8 << 20
@@ -64,8 +65,10 @@ def read_proof(rule: Rule) -> Proof:
     if len(data) > MAX_BYTES:
         raise DoorwatchError(f"{path}: larger than {MAX_BYTES} bytes")
     try:
-        return msgspec.json.decode(data, type=Proof)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.convert(decode(data), Proof)
+    except NotJsonError as error:
+        raise DoorwatchError(f"{path}:{error.line}: {error.problem}") from error
+    except msgspec.ValidationError as error:
         raise DoorwatchError(f"{path}: {error}") from error
 
 

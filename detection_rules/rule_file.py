@@ -156,14 +156,17 @@ def read_rule_file(path: Path) -> tuple[RuleFile, str]:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
-        text = data.decode("utf-8")
         if len(data) > MAX_BYTES:
             raise DoorwatchError(f"{path}: larger than {MAX_BYTES} bytes; this is no rule file")
+        text = data.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise DoorwatchError(f"{path}:1: begins with a byte order mark, which TOML has not; save it as plain UTF-8")
         content = tomllib.loads(text)
     except OSError as error:
         raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DoorwatchError(f"{path}: not UTF-8 text") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DoorwatchError(f"{path}:{line}: not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise DoorwatchError(_toml_error(path, text, str(error))) from error
     except RecursionError as error:
@@ -202,6 +205,9 @@ def _check(path: Path, text: str, rule: RuleTable) -> None:
         raise fail(path, text, "language", f"the query language `{rule.language}` is not supported: only kuery, eql")
     if (rule.type == "eql") != (rule.language == "eql"):
         raise fail(path, text, "type", f"a rule of type `{rule.type}` cannot be written in `{rule.language}`")
+    for key in ("name", "description"):
+        if not getattr(rule, key).strip():
+            raise fail(path, text, key, f"the {key} is empty")
     if not rule.query.strip():
         raise fail(path, text, "query", "the query is missing")
     if not 0 <= rule.risk_score <= 100:

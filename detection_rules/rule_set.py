@@ -1,7 +1,7 @@
 """Rules, loaded, compiled, and asked about documents."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from beat_bridge.errors import DoorwatchError
 from detection_rules.language import Document, Predicate, QueryError, compile_query
 from detection_rules.language.fields import reader
 from detection_rules.language.patterns import wildcard
+from detection_rules.language.terms import Terms, demanded_terms
 from detection_rules.language.values import as_number, as_text
 from detection_rules.rule_file import (
     RiskScoreMapping,
-    RuleTable,
     SeverityMapping,
     Threat,
     fail,
@@ -23,6 +23,8 @@ from detection_rules.rule_file import (
 
 SHIPPED = Path(__file__).parent / "rules"
 """The rules that come with Doorwatch."""
+STREAMS = 1_000
+"""Data streams whose rules are kept in mind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,21 @@ class Rule:
     note: str
     severity_mapping: tuple[SeverityMapping, ...]
     risk_score_mapping: tuple[RiskScoreMapping, ...]
-    matches: Predicate = field(compare=False, repr=False)
-    """Whether the rule fires on a document."""
+    holds: Predicate = field(compare=False, repr=False)
+    """Whether a document fulfils the query, wherever it lives."""
+    reads: Callable[[str], bool] = field(compare=False, repr=False)
+    """Whether a data stream is among the rule's indices."""
+    terms: Terms | None = field(compare=False, repr=False)
+    """What a document must hold one of for the query to match (see `demanded_terms`)."""
+
+    def matches(self, document: Document) -> bool:
+        """Whether the rule fires on a document.
+
+        It is asked only about documents of its indices, as in Kibana. A document that does not say where it lives
+        (`data_stream.*`) is asked whatever the rule reads.
+        """
+        stream = stream_of(document)
+        return (stream is None or self.reads(stream)) and self.holds(document)
 
     def rated(self, document: Mapping[str, Any]) -> tuple[str, int]:
         """Severity and risk score of an alert about a document: the rule's own, or what it maps from the document."""
@@ -66,6 +81,9 @@ class RuleSet:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(sorted(rules, key=lambda rule: rule.stem))
+        self._everything = Selection(self.rules)
+        self._of_stream: dict[str, Selection] = {}
+        self._of_rules: dict[tuple[str, ...], Selection] = {}
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
@@ -75,7 +93,46 @@ class RuleSet:
 
     def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
         """The rules that fire on one document, in the order of their names."""
-        return tuple(rule for rule in self.rules if rule.matches(document))
+        stream = stream_of(document)
+        if stream is None:
+            return self._everything.match(document)
+        selection = self._of_stream.get(stream)
+        return (self._select(stream) if selection is None else selection).match(document)
+
+    def _select(self, stream: str) -> "Selection":
+        reading = [rule for rule in self.rules if rule.reads(stream)]
+        key = tuple(rule.stem for rule in reading)
+        selection = self._of_rules.get(key)
+        if selection is None:
+            selection = Selection(reading)
+            if len(self._of_rules) < STREAMS:
+                self._of_rules[key] = selection
+        if len(self._of_stream) < STREAMS:  # data streams are few; names out of hostile documents need not be
+            self._of_stream[stream] = selection
+        return selection
+
+
+class Selection:
+    """Rules by the terms that they demand: what a document does not hold need not be asked for."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._always = frozenset(at for at, rule in enumerate(rules) if rule.terms is None)
+        tables: dict[str, dict[str, list[int]]] = {}
+        for at, rule in enumerate(rules):
+            for name, value in rule.terms or ():
+                tables.setdefault(name, {}).setdefault(value, []).append(at)
+        self._tables = [(reader(name), table) for name, table in tables.items()]
+
+    def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
+        """Those that fire, in the order given."""
+        candidates = set(self._always)
+        for read, table in self._tables:
+            for value in read(document):
+                if type(value) is str and (asked := table.get(value.lower())):
+                    candidates.update(asked)
+        rules = self._rules
+        return tuple(rules[at] for at in sorted(candidates) if rules[at].holds(document))
 
 
 def load_rules(directories: Sequence[Path] | None = None) -> RuleSet:
@@ -137,37 +194,29 @@ def load_rule(path: Path) -> Rule:
         note=table.note,
         severity_mapping=table.severity_mapping,
         risk_score_mapping=table.risk_score_mapping,
-        matches=_within_index(table, predicate),
+        holds=predicate,
+        reads=_reads(table.index),
+        terms=demanded_terms(table.query, table.language),
     )
 
 
-def _within_index(table: RuleTable, predicate: Predicate) -> Predicate:
-    """Ask only documents from the rule's indices, as Kibana does.
+_STREAM = tuple(reader(f"data_stream.{part}") for part in ("type", "dataset", "namespace"))
 
-    A document that does not say where it lives (`data_stream.*`) is asked whatever the rule reads.
-    """
-    if not table.index:
-        return predicate
-    wanted = [wildcard(pattern, ignore_case=False, one=False) for pattern in table.index if not pattern.startswith("-")]
-    unwanted = [
-        wildcard(pattern[1:], ignore_case=False, one=False) for pattern in table.index if pattern.startswith("-")
-    ]
-    parts = [reader(f"data_stream.{part}") for part in ("type", "dataset", "namespace")]
-    known: dict[str, bool] = {}
 
-    def reads(name: str) -> bool:
-        return any(matches(name) for matches in wanted) and not any(matches(name) for matches in unwanted)
+def stream_of(document: Document) -> str | None:
+    """The data stream a document says it lives in, `logs-endpoint.events.file-default`; None where it does not say."""
+    words = [values[0] for part in _STREAM if (values := part(document)) and isinstance(values[0], str)]
+    return "-".join(words) if len(words) == len(_STREAM) else None
 
-    def holds(document: Document) -> bool:
-        words = [values[0] for part in parts if (values := part(document)) and isinstance(values[0], str)]
-        if len(words) < len(parts):
-            return predicate(document)
-        name = "-".join(words)
-        answer = known.get(name)
-        if answer is None:
-            answer = reads(name)
-            if len(known) < 1_000:  # data streams are few; names out of hostile documents need not be
-                known[name] = answer
-        return answer and predicate(document)
 
-    return holds
+def _reads(index: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a name is among index patterns, of which those with a leading `-` exclude."""
+    if not index:
+        return lambda _stream: True
+    wanted = [wildcard(pattern, ignore_case=False, one=False) for pattern in index if not pattern.startswith("-")]
+    unwanted = [wildcard(pattern[1:], ignore_case=False, one=False) for pattern in index if pattern.startswith("-")]
+
+    def reads(stream: str) -> bool:
+        return any(matches(stream) for matches in wanted) and not any(matches(stream) for matches in unwanted)
+
+    return reads

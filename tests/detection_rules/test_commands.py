@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from beat_bridge.errors import DoorwatchError
-from detection_rules.commands import rules
+from detection_rules.commands import read_documents, rules
 from detection_rules.proof import documents_path
 from detection_rules.rule_set import SHIPPED, load_rules
 
@@ -67,6 +67,9 @@ def test_match_agrees_with_the_documents_beside_the_rules(tmp_path: Path) -> Non
         ("null\n", "-:1", "JSON null"),
         ("{}\n" + "[" * 100_000 + "\n", "-:2", "not JSON"),
         ('{\n  "a": 1\n}\n', "-:1", "one document a line"),
+        ('{}\n{"a": NaN}\n', "-:2", "NaN"),
+        ('{}\n{"a" 1}\n', "-:2", "column 6"),
+        ("{}{}\n", "-:1", "not JSON"),
     ],
 )
 def test_a_bad_line_is_named(text: str, place: str, says: str) -> None:
@@ -76,6 +79,35 @@ def test_a_bad_line_is_named(text: str, place: str, says: str) -> None:
     assert place.removeprefix("-") + ":" in str(result.exception)
     assert says in str(result.exception)
     assert result.stdout == ""
+
+
+def test_what_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    """A line in another encoding is one clear error with its number and the byte."""
+    path = tmp_path / "documents.jsonl"
+    path.write_bytes(b'{}\n{"a": "\xff"}\n')
+    problem = r"documents\.jsonl:2: not UTF-8 text \(byte 8 of the line\)"
+    with path.open("rb") as stream, pytest.raises(DoorwatchError, match=problem):
+        list(read_documents(stream))
+
+
+def test_documents_of_other_tools_are_read(tmp_path: Path) -> None:
+    """A byte order mark, lines that end as on Windows, and JSON that few decoders take lose no document."""
+    path = tmp_path / "documents.jsonl"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(HIT).encode() + b"\r\n"
+        b'{"a": 1e999}\r\n{"a": "\\ud800"}\r\n{"a": ' + b"9" * 5_000 + b"}\r\n" + json.dumps(HIT).encode()
+    )
+    result = run("match", str(path), "--format", "json")
+    assert lines(result) == [{"rule": "shared_memory_execution", "documents": [0, 4]}]
+
+
+def test_the_list_fits_a_terminal_of_80(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name of a shipped rule and no index is broken where a terminal is 80 columns wide."""
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = run("list").stdout
+    assert max(map(len, printed.splitlines())) <= 80
+    for rule in load_rules():
+        assert all(word in printed for word in (rule.stem, *rule.index, *rule.name.split()))
 
 
 def test_the_front_door_ends_with_2_on_bad_input(tmp_path: Path) -> None:
@@ -93,7 +125,7 @@ def test_the_front_door_ends_with_2_on_bad_input(tmp_path: Path) -> None:
 def test_list_names_every_rule() -> None:
     """Both formats name every rule."""
     assert {row["rule"] for row in lines(run("list", "--format", "json"))} == {rule.stem for rule in load_rules()}
-    assert "kuery" in run("list").stdout
+    assert "Kernel Hook" in run("list").stdout
 
 
 def test_test_fails_when_a_document_is_treated_wrongly(tmp_path: Path) -> None:

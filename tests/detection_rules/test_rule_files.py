@@ -24,6 +24,7 @@ def line_with(text: str, part: str) -> int:
     [
         ('severity = "high"', 'severity = "hihg"', "hihg", "hihg"),
         ("risk_score = 73", 'risk_score = "73"', 'risk_score = "73"', "Expected `int`"),
+        ('name = "Kernel Hook Leads Elsewhere"', 'name = " "', 'name = " "', "the name is empty"),
         ("risk_score = 73", "risk_score = 173", "risk_score = 173", "within 0 to 100"),
         ("risk_score = 73", "risk_scroe = 73\nrisk_score = 73", "risk_scroe", "risk_scroe"),
         ('name = "Kernel Hook Leads Elsewhere"\n', "", "[rule]", "missing required field `name`"),
@@ -75,6 +76,18 @@ def test_a_directory_without_rules_is_an_error(tmp_path: Path) -> None:
         load_rules([tmp_path])
     with pytest.raises(DoorwatchError, match="no directory"):
         load_rules([tmp_path / "gone"])
+
+
+def test_encodings_are_named(tmp_path: Path) -> None:
+    """A byte order mark and a byte that is no UTF-8 are told with their line."""
+    path = tmp_path / "rule.toml"
+    for data, says in (
+        (b"\xef\xbb\xbf[rule]", "toml:1: begins with a byte order mark"),
+        (b"a = 1\n#\xe4", "toml:2: not UTF"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(DoorwatchError, match=says):
+            load_rule(path)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"", b"x = 1", b"[rule]\n", b"a = [" + b"[" * 5000, b"\0"])

@@ -127,3 +127,13 @@ def test_endpoint_rules_mark_our_fields_optional(rule: Rule) -> None:
         ours = [name for name in queried_fields(rule) if name.startswith("doorwatch.")]
         assert ours
         assert all(rule.query.count(name) == rule.query.count(f"?{name}") for name in ours)
+
+
+def test_the_index_over_rules_changes_nothing() -> None:
+    """Asking the rules together finds what asking each of them finds, for every document beside every rule."""
+    proofs = [read_proof(rule) for rule in RULES]
+    documents = [case.document for proof in proofs for case in (*proof.must_match, *proof.must_not_match)]
+    found = [RULES.match(document) for document in documents]
+    assert found == [tuple(rule for rule in RULES if rule.matches(document)) for document in documents]
+    assert all(rule.terms for rule in RULES)
+    assert sum(map(len, found)) > 100
