@@ -7,14 +7,14 @@ A directory with one owner at a time:
     segments/   the documents, in order
     letters/    those that Elasticsearch refused, each with the reason
     torn/       bytes found damaged, set aside
+    replay      what a replay of letters is about to do, while it does
 
 `appended == delivered + dead_letters + damaged_records + pending_documents` holds in every status, across every crash.
 """
 
-import fcntl
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,16 +22,16 @@ from typing import Self
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
-from beat_bridge.files import ensure_private_directory, sync_directory, write_atomically
-from beat_bridge.model.base import Value
+from beat_bridge.files import ensure_private_directory
 from beat_bridge.model.bridge import SpoolStatus
 from beat_bridge.model.documents import SerialisedDocument
-from beat_bridge.shipping import records, segments
+from beat_bridge.shipping import records
 from beat_bridge.shipping.cursor import Cursor
 from beat_bridge.shipping.letters import DeadLetters, Letter
+from beat_bridge.shipping.lock import Lock
 from beat_bridge.shipping.reader import Batch, Reader
-from beat_bridge.shipping.records import Record, Run
-from beat_bridge.shipping.segments import Segment, Writer
+from beat_bridge.shipping.replay import Intent, IntentFile
+from beat_bridge.shipping.row import Row
 
 DEFAULT_BUDGET_BYTES = 1 << 30
 SEGMENT_BYTES = 8 << 20
@@ -60,11 +60,10 @@ class Spool:
         """
         self.directory = directory
         self.budget_bytes = budget_bytes
-        self._segment_bytes = segment_bytes
         # a segment goes when its last document is settled; until then its letters need room beside it
         self._reserve_bytes = 2 * segment_bytes
         ensure_private_directory(directory)
-        self._lock_descriptor = _lock(directory / "lock")
+        self._lock = Lock(directory / "lock")
         try:
             for name in ("segments", "letters", "torn"):
                 ensure_private_directory(directory / name)
@@ -73,21 +72,19 @@ class Spool:
             self._cursor = Cursor(directory / "cursor")
             self._mutex = threading.Lock()
             self._arrived = threading.Condition(self._mutex)
-            self._writer: Writer | None = None
-            self._segments = segments.find(directory / "segments")
             counts = self._cursor.counts
-            self._ordinal = max(counts.ordinal, self._segments[-1].ordinal + 1 if self._segments else 0)
-            self._next = max(counts.settled, counts.appended, _end(self._segments))
+            self._row = Row(directory / "segments", segment_bytes, counts.ordinal)
+            self._next = max(counts.settled, counts.appended, self._row.end())
             self._kept_bytes = self._measure_kept()
-            self._intent_path = directory / "replay"
+            self._intent = IntentFile(directory / "replay")
             self._lettered = -1
             self._settle_replay()
             self.rewind()
         except OSError as error:
-            os.close(self._lock_descriptor)
+            self._lock.close()
             raise DoorwatchError(f"{directory}: cannot open the spool: {error.strerror}") from error
         except BaseException:
-            os.close(self._lock_descriptor)
+            self._lock.close()
             raise
 
     def __enter__(self) -> Self:
@@ -101,12 +98,10 @@ class Spool:
     def close(self) -> None:
         """Let go of the directory. Nothing has to be saved: everything reported is on disk already."""
         with self._mutex:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._row.close()
             self.letters.close()
             self._cursor.close()
-            os.close(self._lock_descriptor)
+            self._lock.close()
 
     def append(self, documents: Iterable[SerialisedDocument]) -> None:
         """Put documents on disk, in order; they are durable when this returns.
@@ -181,7 +176,7 @@ class Spool:
                     torn=counts.torn + batch.torn,
                     position=batch.position,
                     appended=self._next,
-                    ordinal=self._ordinal,
+                    ordinal=self._row.ordinal,
                 )
             )
             self._retire()
@@ -190,7 +185,7 @@ class Spool:
         """Make `next_batch` begin again at the first document that is not settled."""
         counts = self._cursor.counts
         self._reader = Reader(
-            self._segments, counts.settled, counts.position, self.letters.sequences(at_least=counts.settled)
+            self._row.segments, counts.settled, counts.position, self.letters.sequences(at_least=counts.settled)
         )
 
     def replay(self, ids: Collection[str] | None = None) -> int:
@@ -231,11 +226,7 @@ class Spool:
                 dead_letters=counts.dead_letters,
                 refused=counts.refused,
                 pending_documents=self._next - counts.settled,
-                pending_bytes=sum(
-                    segment.size - (counts.position.offset if segment.ordinal == counts.position.ordinal else 0)
-                    for segment in self._segments
-                    if segment.ordinal >= counts.position.ordinal
-                ),
+                pending_bytes=self._row.size_behind(counts.position),
                 budget_bytes=self.budget_bytes,
                 torn_records=counts.torn,
                 damaged_records=counts.damaged,
@@ -243,25 +234,10 @@ class Spool:
             )
 
     def _used_bytes(self) -> int:
-        return self._kept_bytes + sum(segment.size for segment in self._segments)
+        return self._kept_bytes + self._row.size()
 
     def _write(self, encoded: Sequence[bytes]) -> None:
-        """Append records to the newest segment, or to a new one where that is full. All of them or none."""
-        if self._writer is None or self._writer.segment.size >= self._segment_bytes:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
-            self._ordinal += 1
-            segment = segments.create(self.directory / "segments", self._ordinal - 1, self._next)
-            self._writer = Writer(segment)
-            self._segments.append(segment)
-        try:
-            self._writer.append(b"".join(encoded))
-        except OSError:
-            if not self._writer.clean:
-                self._writer.close()
-                self._writer = None
-            raise
+        self._row.append(encoded, self._next)
         self._next += len(encoded)
         self._arrived.notify_all()
 
@@ -277,31 +253,23 @@ class Spool:
 
     def _retire(self) -> None:
         """Remove the segments that reading has left behind and whose documents are all settled."""
-        while self._segments and self._segments[0].ordinal < self._cursor.counts.position.ordinal:
-            segment = self._segments[0]
-            try:
-                for damage in self._reader.damage.get(segment.ordinal, ()):
-                    segment.keep_damage(damage, self._torn)
-                    self._kept_bytes += damage.end - damage.start
-                segment.path.unlink()
-            except OSError:
-                return  # no space to set damage aside: the segment stays until there is
-            self._reader.damage.pop(segment.ordinal, None)
-            del self._segments[0]
+        damage = self._reader.damage
+        for ordinal in self._row.retire(self._cursor.counts.position.ordinal, damage, self._torn):
+            self._kept_bytes += sum(stretch.end - stretch.start for stretch in damage.pop(ordinal, ()))
 
     def _replay_from(self, path: Path, letters: Sequence[Letter]) -> None:
         """Move some letters of one file to the segments."""
-        intent = _Replay(
+        intent = Intent(
             file=path.name,
             letters=tuple(letter.sequence for letter in letters),
             first=self._next,
             replayed=self._cursor.counts.replayed,
         )
         try:
-            write_atomically(self._intent_path, msgspec.json.encode(intent))
+            self._intent.write(intent)
             self._write([records.encode(letter.document(), self._next + place) for place, letter in enumerate(letters)])
         except OSError as error:
-            self._intent_path.unlink(missing_ok=True)
+            self._intent.remove()
             raise DoorwatchError(
                 f"{self.directory}: no room to put {len(letters)} letters back ({error.strerror}): "
                 "they are still dead letters; free some space"
@@ -316,69 +284,20 @@ class Spool:
 
     def _settle_replay(self) -> None:
         """Remove the letters whose documents a replay has put on disk again; a crash may have come at any point."""
-        if not self._intent_path.exists():
+        intent = self._intent.read()
+        if intent is None:
             return
-        intent = msgspec.json.decode(self._intent_path.read_bytes(), type=_Replay)
-        there = {record.sequence for segment in self._segments for record in _read(segment)}
-        moved = {sequence for place, sequence in enumerate(intent.letters) if intent.first + place in there}
+        moved = intent.moved(self._row.sequences())
         self.letters.remove(self.letters.directory / intent.file, moved)
         self._kept_bytes = self._measure_kept()
         counts = self._cursor.counts
         self._cursor.write(msgspec.structs.replace(counts, replayed=intent.replayed + len(moved), appended=self._next))
-        self._intent_path.unlink()
-        sync_directory(self.directory)
+        self._intent.remove()
 
     def _measure_kept(self) -> int:
         return self.letters.size() + sum(path.stat().st_size for path in self._torn.iterdir())
 
 
-class _Replay(Value, frozen=True, kw_only=True):
-    """What a replay is about to do, on disk before it is done."""
-
-    file: str
-    letters: tuple[int, ...]
-    first: int
-    """The sequence the first of them gets; the others follow."""
-    replayed: int
-    """The count before."""
-
-
-def _lock(path: Path) -> int:
-    """Take the directory; the descriptor that holds it.
-
-    Raises:
-        DoorwatchError: Another process has it.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DoorwatchError(f"{path}: cannot open: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise DoorwatchError(
-            f"{path.parent}: the spool is open in another process (pid {owner or 'unknown'}): stop it first"
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
-
-
 def _free_bytes(directory: Path) -> int:
     status = os.statvfs(directory)
     return status.f_bavail * status.f_frsize
-
-
-def _read(segment: Segment) -> Iterator[Record]:
-    for item in segment.read(0, None):
-        if isinstance(item, Run):
-            yield from item.records
-
-
-def _end(found: Sequence[Segment]) -> int:
-    """The sequence behind the last record on disk."""
-    if not found:
-        return 0
-    return max((record.sequence + 1 for record in _read(found[-1])), default=found[-1].base)

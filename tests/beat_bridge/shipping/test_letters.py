@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.documents import SerialisedDocument
 from beat_bridge.shipping import DeadLetters, Letter, Refusal, Spool
-from beat_bridge.shipping import spool as spool_module
+from beat_bridge.shipping import replay as replay_module
 from beat_bridge.shipping.cursor import Cursor
 from beat_bridge.shipping.letters import Unreadable, write_letter
 from beat_bridge.shipping.segments import Writer
@@ -148,12 +148,12 @@ def test_a_replay_killed_at_any_step_neither_loses_nor_doubles(
 
     with Spool(tmp_path) as spool:
         refuse(spool, "a", "b", "c")
-        cutting("write_atomically", spool_module)
+        cutting("write_atomically", replay_module)
         cutting("append", Writer)
         cutting("remove", DeadLetters)
         cutting("write", Cursor)
         cutting("unlink", Path)
-        cutting("sync_directory", spool_module)
+        cutting("sync_directory", replay_module)
         try:
             spool.replay({"a", "c"})
         except PowerCutError:
@@ -197,3 +197,16 @@ def test_damaged_letters_are_shown_and_kept(tmp_path: Path) -> None:
         assert [letter.id for letter in rest if isinstance(letter, Letter)] == ["a", "b"]
         spool.replay()
         assert path.read_bytes() == b"{broken\n"
+
+
+def test_a_damaged_intent_is_said(tmp_path: Path) -> None:
+    """A note of a replay that cannot be read is one line that says what to do, and the letters are untouched."""
+    with Spool(tmp_path) as spool:
+        refuse(spool, "a")
+    (tmp_path / "replay").write_bytes(b'{"file":"lett\xff')
+    with pytest.raises(DoorwatchError, match=r"replay: damaged.*move it away") as error:
+        Spool(tmp_path)
+    assert "\n" not in str(error.value)
+    (tmp_path / "replay").unlink()
+    with Spool(tmp_path) as spool:
+        assert letter_ids(spool) == ["a"]
