@@ -34,17 +34,14 @@ def list_letters(directory: Path, output: str) -> None:
         return
     print_table(
         "Dead letters",
-        ("refused at", "data stream", "id", "status", "reason"),
+        ("document", "refused because"),
         [
             (
-                f"{item.at:%Y-%m-%d %H:%M:%S}",
-                item.data_stream,
-                item.id,
-                str(item.reason.status),
-                f"{item.reason.type}: {item.reason.reason}",
+                f"{item.at:%Y-%m-%d %H:%M:%S}\n{item.data_stream}\n{item.id}",
+                f"{item.reason.status} {item.reason.type}\n{item.reason.reason}",
             )
             if isinstance(item, Letter)
-            else ("?", "?", "?", "?", f"{item.file} line {item.line} is damaged and cannot be replayed")
+            else (f"{item.file}\nline {item.line}", "damaged on disk: it cannot be replayed")
             for item in found
         ],
     )

@@ -49,6 +49,15 @@ def test_the_table_cannot_be_used_against_the_terminal(directory: Path) -> None:
     assert "\x1b[2J" not in output
 
 
+def test_the_table_fits_a_narrow_terminal(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 80 columns the data stream, the id and the error's type each stand in one piece."""
+    monkeypatch.setenv("COLUMNS", "80")
+    output = run("list", "--spool", str(directory)).output
+    assert max(map(len, output.splitlines())) <= 80
+    for whole in ("logs-doorwatch.finding-default", "400 document_parsing_exception", "failed to parse field [n]"):
+        assert whole in output
+
+
 def test_replay_empties_the_list(directory: Path) -> None:
     """Replayed by id, then all: the list is empty and the spool has the documents."""
     assert "1 document put back" in run("replay", "--spool", str(directory), "--id", "first").output
