@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from detection_rules.language import QueryError, compile_query, kql, kql_ast
 from detection_rules.language.kql_ast import And, Equals, Exists, MatchAll, Not, Or, Pattern, Query, Range, Value
 
-TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=8)
+TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=8) | st.sampled_from(
+    ["or", "and", "NOT", "order", "android", "nothing", "Notes and orders"]
+)
 FIELDS = st.lists(TEXTS.filter(lambda text: bool(text) and "." not in text), min_size=1, max_size=3).map(".".join)
 UNQUOTED = TEXTS.filter(lambda text: text == text.strip() and text not in ("", "null"))
 PIECES = st.lists(UNQUOTED, min_size=1, max_size=2)
@@ -84,6 +86,9 @@ def test_what_is_printed_reads_back_as_the_same_query(query: Query) -> None:
                 "\\u0041",
                 "\\q",
                 "null",
+                "notes",
+                "order",
+                "android",
                 "true",
                 "5",
                 "a*b",
@@ -151,6 +156,9 @@ def test_deep_nesting_is_bounded(text: str) -> None:
 
 
 DOCUMENT: dict[str, Any] = {
+    "notes": "nothing",
+    "android": "order",
+    "orchestrator": {"type": "orb"},
     "@timestamp": "2026-01-15T10:00:00.000Z",
     "process": {"name": "sh", "args": ["sh", "-c", "x y"], "pid": 812, "executable": "/bin/sh"},
     "source": {"ip": "10.1.2.3"},
@@ -212,6 +220,12 @@ DOCUMENT: dict[str, Any] = {
         ("NOT process.name: sh OR ok: true", True),
         ("process.name: sh AND (ok: false OR process.pid: 812)", True),
         ("process.name: x or process.name: sh and ok: false", False),
+        ("notes: nothing", True),
+        ("notes: (notepad.exe or nothing)", True),
+        ("notes: (hing or not nothing)", False),
+        ("android: order", True),
+        ("ok: true and orchestrator.type: or*", True),
+        ("ok: false or andrew: x", False),
         ("process.executable: /bin/*", True),
         ('process.executable: "/bin/sh"', True),
     ],
