@@ -63,6 +63,9 @@ CARRIED: tuple[Carried, ...] = (
     Carried("RIP", UDP, frozenset({520, 521}), marks=(Mark(0, 1, (1, 2)), Mark(1, 1, (1, 2)), Mark(2, 2, (0,)))),
     Carried("L2TP", UDP, frozenset({1701}), marks=(Mark(0, 2, (0xC802, 0x4002, 0x0002)),)),
     Carried("RADIUS", UDP, frozenset({1812, 1813, 1645, 1646}), marks=(Mark(0, 1, tuple(range(1, 64))),)),
+    Carried("LDP", UDP, frozenset({646}), marks=(Mark(0, 2, (1,)),)),
+    Carried("NetFlow", UDP, frozenset({2055, 4739, 9995, 9996}), marks=(Mark(0, 2, (1, 5, 7, 8, 9, 10)),)),
+    Carried("sFlow", UDP, frozenset({6343}), marks=(Mark(0, 4, (2, 4, 5)),)),
     Carried(
         "HSRP", UDP, frozenset({1985, 2029}), marks=(Mark(0, 1, (0, 1)), Mark(1, 1, (0, 1, 2)), Mark(2, 1), Mark(6, 1))
     ),

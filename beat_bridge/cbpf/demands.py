@@ -241,8 +241,8 @@ def _sort_residue(  # noqa: PLR0913, PLR0917 - a path's condition, and what is n
     if word is None and node.opacity == JOINED:
         demands.unfollowed = True
     elif word is None:
-        if bits < RARE_BITS:
-            bits = sampler.bits(node, domain, path.known)
+        if not isinstance(node, Bits):
+            bits = sampler.bits(node, domain, path.known, bits)
         alone = all(regions) and len(places) == len(terms.sources(node))
         demands.functions.append((min(bits, 8.0 * len(places)), alone))
     elif accepted > MANY and len(domain) * 2 > accepted:

@@ -87,7 +87,7 @@ def _conclude(judged: Sequence[_Judged], following: Following) -> FilterJudgemen
         paths = (*paths, f"and {len(judged) - MAX_LISTED} more")
     return FilterJudgement(
         verdict=verdict,
-        summary=summarise(verdict, _demanded(judged, verdict), paths, reasons, others),
+        summary=summarise(verdict, _demanded(judged, verdict), _protocols(judged), paths, reasons, others),
         magic=magic[:MAX_LISTED],
         reasons=tuple(dict.fromkeys(reasons))[:MAX_LISTED],
         family=family_of(magic) if verdict.rank >= Verdict.SUSPICIOUS.rank else "",

@@ -19,14 +19,20 @@ def in_order(protocol: str) -> int:
     return _ORDER.index(protocol) if protocol in _ORDER else len(_ORDER)
 
 
-def summarise(
-    verdict: Verdict, demanded: Sequence[Demanded], paths: Sequence[str], reasons: Sequence[str], others: int
+def summarise(  # noqa: PLR0913, PLR0917 - all that a judgement knows
+    verdict: Verdict,
+    demanded: Sequence[Demanded],
+    protocols: Sequence[str],
+    paths: Sequence[str],
+    reasons: Sequence[str],
+    others: int,
 ) -> str:
     """One sentence.
 
     Args:
         verdict: Of the filter.
         demanded: What each path of this verdict demands.
+        protocols: That some path demands.
         paths: Its accepting paths in words.
         reasons: Why this verdict.
         others: How many of its paths have another verdict.
@@ -37,7 +43,7 @@ def summarise(
             if others
             else "; nothing else is let through"
         )
-        return f"Wakes on {_packets(demanded) or 'packets whose payload meets a secret calculation'}{also}."
+        return f"Wakes on {_packets(demanded) or _calculated(protocols)}{also}."
     if verdict is Verdict.SUSPICIOUS:
         packets = _packets(demanded)
         return f"Worth a look: {reasons[0] if reasons else 'see the paths'}{f' ({packets})' if packets else ''}."
@@ -49,6 +55,11 @@ def summarise(
         return "Accepts every packet."
     more = f"; or {len(paths) - 2} more" if len(paths) > 2 else ""
     return f"Accepts {'; or '.join(paths[:2])}{more}. No secret is demanded."
+
+
+def _calculated(protocols: Sequence[str]) -> str:
+    kinds = f"{listed(map(protocol_word, sorted(protocols, key=in_order)))} " if protocols else ""
+    return f"{kinds}packets whose payload meets a secret calculation"
 
 
 def _packets(demanded: Sequence[Demanded]) -> str:

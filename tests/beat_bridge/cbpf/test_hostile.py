@@ -10,7 +10,7 @@ from beat_bridge.cbpf.follow import WORK, follow
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import Program
 from tests.beat_bridge.cbpf.assembler import assemble
-from tests.beat_bridge.cbpf.hostile import GENERATORS, at_random, converging
+from tests.beat_bridge.cbpf.hostile import GENERATORS, at_random, converging, long_port_list, many_constants, word_list
 from tests.beat_bridge.cbpf.recorded import CLASSIC_MAGIC
 
 
@@ -63,3 +63,29 @@ def test_a_lost_demand_on_the_payload_is_not_benign() -> None:
     """Where words of the payload decide and there are too many to tell apart, the verdict is not benign."""
     judgement = judge(GENERATORS["alternatives"]())
     assert judgement.verdict is not Verdict.BENIGN
+
+
+def test_a_long_list_of_ports_is_only_a_list_of_ports() -> None:
+    """4,000 ports, wanted or not, and 4,000 addresses are benign, and followed to the end."""
+    ports = [i * 13 % 65521 for i in range(4000)]
+    addresses = [i * 2654435761 % (1 << 32) for i in range(4000)]
+    for program in (
+        long_port_list(),
+        word_list("ldh [x + 16]", ports, found="ret #0", otherwise="ret #1"),
+        word_list("ld [26]", addresses),
+    ):
+        judgement = judge(program)
+        assert (judgement.verdict, judgement.complete) == (Verdict.BENIGN, True)
+
+
+def test_a_long_list_of_payload_words_is_a_secret() -> None:
+    """One of 4,000 words of 32 bits: a payload meets that once in a million times."""
+    judgement = judge(word_list("ld [x + 22]", [i * 2654435761 % (1 << 32) for i in range(4000)]))
+    assert (judgement.verdict, judgement.complete) == (Verdict.MALICIOUS, True)
+
+
+def test_what_joining_made_up_is_not_demanded() -> None:
+    """A byte is never 0x7255, whichever of several bytes it is: nothing is accepted, and nothing is called a secret."""
+    judgement = judge(many_constants())
+    assert judgement.verdict is Verdict.BENIGN
+    assert judgement.summary == "Accepts nothing."
