@@ -84,6 +84,8 @@ def plan(cluster: Cluster, wanted: Wanted) -> Plan:
                 steps.append((_compare(kind, name, look(client, name), target), target))
     except (ApiError, TransportError) as error:
         raise DoorwatchError(cluster.explain(error)) from error
+    except (AttributeError, IndexError, KeyError, TypeError) as error:  # JSON, but not in the shape of these answers
+        raise DoorwatchError(f"{cluster.name}: the answer cannot be understood: is this Elasticsearch?") from error
     return Plan(tuple(steps))
 
 

@@ -41,7 +41,7 @@ def _reachable_by_anybody() -> bool:
 @cache
 def elasticsearch_obstacle() -> str:
     """Why the Elasticsearch tier cannot run here; empty where it can."""
-    for tool, package in (("mvn", "maven"), ("unzip", "unzip")):
+    for tool, package in (("mvn", "maven"), ("npm", "npm"), ("unzip", "unzip")):
         if not shutil.which(tool):
             return f"{tool} is not installed (Debian: apt install {package})"
     if java_home() is None:
