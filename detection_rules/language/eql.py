@@ -109,7 +109,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
 
     def comparison(self, meta: Meta, parts: list[Any]) -> ast.Comparison:
         left, comparator, right = parts[0], ast.Comparator(str(parts[1])), parts[2]
-        self._one_field(meta, left, right)
+        self._shallow(meta, left, right)
         if paths(left) and paths(right):
             refuse_at(meta, "comparing two fields")
         self._comparable(meta, left, comparator, right)
@@ -141,7 +141,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
             self._numeric(meta, side, operator)
         if operator in (ast.Operator.DIVIDE, ast.Operator.MODULO) and right == ast.Literal(0):
             fail(meta, "division by zero")
-        self._one_field(meta, left, right)
+        self._shallow(meta, left, right)
         return ast.Arithmetic(left, operator, right)
 
     def negative(self, meta: Meta, parts: list[Any]) -> ast.Expression:
@@ -175,7 +175,7 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
                 fail(meta, f"argument {index + 1} of `{signature.name}` is a {kind_of(argument)}, not a {wanted}")
             if signature.name == "cidrMatch" and index and isinstance(argument, ast.Literal):
                 _checked(meta, partial(network, str(argument.value)))
-        self._one_field(meta, *arguments)
+        self._shallow(meta, *arguments)
         return ast.Function(signature.name, arguments, insensitive)
 
     def number(self, meta: Meta, parts: list[lark.Token]) -> ast.Literal:
@@ -244,23 +244,18 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
     def _value(self, meta: Meta, node: ast.Expression) -> None:
         if is_condition(node):
             refuse_at(meta, "a condition used as a value")
-        self._one_field(meta, node)
+        self._shallow(meta, node)
 
     def _numeric(self, meta: Meta, node: ast.Expression, operator: ast.Operator) -> None:
         self._value(meta, node)
         if kind_of(node) not in ("number", "any", "null"):
             fail(meta, f"`{operator}` computes with numbers, not with a {kind_of(node)}")
 
-    def _one_field(self, meta: Meta, *nodes: ast.Expression) -> None:
-        fields = set()
+    def _shallow(self, meta: Meta, *nodes: ast.Expression) -> None:
         for node in nodes:
-            for part, depth in ast.walk(node):
+            for _, depth in ast.walk(node):
                 if depth > MAX_DEPTH:  # here too, so that the walks of a hostile query stay short
                     fail(meta, f"nested more than {MAX_DEPTH} deep")
-                if isinstance(part, ast.Field):
-                    fields.add(part.path)
-        if len(fields) > 1:
-            refuse_at(meta, f"one condition over several fields ({', '.join(sorted(fields))})")
 
 
 def refuse_at(meta: Meta, construct: str) -> Never:

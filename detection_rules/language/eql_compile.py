@@ -4,13 +4,16 @@ The rule for fields with several values, and for missing ones, is Elasticsearch'
 x-pack/plugin/eql/src/test/resources/querytranslator_tests.txt, since elastic/elasticsearch#76610):
 
 * A condition - one comparison, list, pattern or function - holds when it holds for **any** value of its field.
+* One over several fields (a function, arithmetic) holds when any values, one of each field, make it hold.
 * `not`, `!=` and `not in` are the exact opposite: they hold when it holds for **no** value, and so also when the field
   is missing (Elasticsearch says `must_not`). `field == null` holds exactly when there is no value.
 * Within a condition a missing value is null; null makes every function null, and null is never true.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from itertools import islice, product
+from operator import itemgetter
+from typing import Any, Final
 
 from detection_rules.language import eql_ast as ast
 from detection_rules.language.conditions import any_value_or_null, every, opposite, some
@@ -22,7 +25,12 @@ from detection_rules.language.regular_expressions import compile_expression
 from detection_rules.language.values import Test, as_boolean, as_instant, as_number, as_text, equals, ordered
 
 Compute = Callable[[Any], Any]
-"""From the value of a condition's only field (None where it is missing) to a result."""
+"""From the value of a condition's only field (None where it is missing), or from those of several, to a result."""
+Places = Mapping[str, int]
+"""Where among several values that of a field stands; empty where the condition has only one field."""
+_ONLY: Final[Places] = {}
+COMBINATIONS: Final = 1_000_000
+"""Values of several fields that one condition looks at together: arrays of hostile length must not stall a rule."""
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _ARITHMETIC = {
     ast.Operator.ADD: "add",
@@ -110,52 +118,63 @@ def _patterns(node: ast.Matching) -> Test:
 
 
 def _over(node: ast.Expression, test: Test) -> Predicate:
-    """Hold when some value of the expression's only field makes it pass the test."""
+    """Hold when some value of the expression's field, or fields, makes it pass the test."""
     fields = paths(node)
     compute = None if isinstance(node, ast.Field) else _compute(node)
     if not fields:
         outcome = test(_compute(node)(None))
         return lambda document: outcome  # noqa: ARG005 - a constant condition reads no document
     if len(fields) > 1:
-        raise AssertionError("the parser lets a condition read one field")
+        return _any_combination(fields, _after(_compute(node, {path: at for at, path in enumerate(fields)}), test))
     passes = test if compute is None else _after(compute, test)
     return any_value_or_null(reader(fields[0]), passes)
+
+
+def _any_combination(fields: list[str], passes: Test) -> Predicate:
+    """Hold when some values of several fields, one of each, pass together."""
+    readers = [reader(path) for path in fields]
+
+    def holds(document: Document) -> bool:
+        columns = [read(document) or [None] for read in readers]
+        return any(passes(values) for values in islice(product(*columns), COMBINATIONS))
+
+    return holds
 
 
 def _after(compute: Compute, test: Test) -> Test:
     return lambda value: test(compute(value))
 
 
-def _compute(node: ast.Expression) -> Compute:
+def _compute(node: ast.Expression, places: Places = _ONLY) -> Compute:
     match node:
         case ast.Literal():
             constant = node.value
             return lambda _value: constant
         case ast.Field():
-            return lambda value: value
+            return itemgetter(places[node.path]) if places else lambda value: value
         case ast.Negative():
-            operand = _number(node.operand)
+            operand = _number(node.operand, places)
             return lambda value: None if (number := operand(value)) is None else -number
         case ast.Arithmetic():
-            left, right = _number(node.left), _number(node.right)
+            left, right = _number(node.left, places), _number(node.right, places)
             operate = FUNCTIONS[_ARITHMETIC[node.operator]].call
             return lambda value: operate(left(value), right(value))
         case ast.Function():
-            return _call(node)
+            return _call(node, places)
         case _:
             raise AssertionError(f"the parser lets no {type(node).__name__} stand for a value")
 
 
-def _number(node: ast.Expression) -> Compute:
-    inner = _compute(node)
+def _number(node: ast.Expression, places: Places) -> Compute:
+    inner = _compute(node, places)
     return (lambda value: as_number(inner(value))) if isinstance(node, ast.Field) else inner
 
 
-def _call(node: ast.Function) -> Compute:
+def _call(node: ast.Function, places: Places) -> Compute:
     signature = FUNCTIONS[node.name.lower()]
     kinds = [signature.parameters[min(i, len(signature.parameters) - 1)] for i in range(len(node.arguments))]
     arguments = [
-        _number(argument) if kind == "number" else _compute(argument)
+        _number(argument, places) if kind == "number" else _compute(argument, places)
         for kind, argument in zip(kinds, node.arguments, strict=True)
     ]
     call = signature.call

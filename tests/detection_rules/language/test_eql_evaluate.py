@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection_rules.language import compile_query
+from detection_rules.language import compile_query, eql_compile
 
 PROCESS: dict[str, Any] = {
     "event": {"category": ["process"], "type": ["start"]},
@@ -173,6 +173,47 @@ def test_a_missing_field(field: str, condition: str, expected: bool) -> None:
 def test_an_array_holds_when_any_value_does(condition: str, expected: bool) -> None:
     """A condition holds when one value of the array fulfils it; its opposite when none does."""
     assert holds(condition) is expected
+
+
+TWO = {"a": ["Bash", "zsh"], "b": ["ba", "x"], "n": [1, 5], "m": 3, "dll": {"path": "c:/w/x.dll", "name": "x.dll"}}
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("startsWith~(a, b)", True),
+        ("startsWith(a, b)", False),
+        ("not startsWith~(a, b)", False),
+        ("startsWith~(a, gone)", False),
+        ("not startsWith~(a, gone)", True),
+        ('concat(a, "-", b) == "zsh-x"', True),
+        ('concat(a, "-", b) : ("*-ba", "no")', True),
+        ('concat(a, b) in ("zshba", "no")', True),
+        ("concat(a, gone) == null", True),
+        ("n + m == 8", True),
+        ("8 == n + m", True),
+        ("n - m > 2", False),
+        ("n - -m == 4", True),
+        ('substring(dll.path, 0, length(dll.path) - (length(dll.name) + 1)) == "c:/w"', True),
+    ],
+)
+def test_a_condition_over_several_fields(condition: str, expected: bool) -> None:
+    """It holds when any values of its fields, one of each, make it hold; a missing field is null among them."""
+    assert holds(condition, TWO) is expected
+
+
+@given(st.lists(st.sampled_from(["a", "ab", "b", ""]), max_size=3), st.lists(st.sampled_from(["a", "B"]), max_size=3))
+def test_several_fields_agree_with_a_loop(left: list[str], right: list[str]) -> None:
+    """Every pair is tried, as two loops would."""
+    wanted = any(one.lower().startswith(other.lower()) for one in left for other in right)
+    assert holds("startsWith~(f, g)", {"f": left, "g": right}) is wanted
+
+
+def test_arrays_of_hostile_length_do_not_stall_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many pairs are looked at, and the last of them still is."""
+    monkeypatch.setattr(eql_compile, "COMBINATIONS", 6)
+    assert holds("startsWith(f, g)", {"f": ["a", "b", "x"], "g": ["y", "x"]})
+    assert not holds("startsWith(f, g)", {"f": ["a", "b", "c", "x"], "g": ["y", "x"]})
 
 
 def test_the_category() -> None:
