@@ -1,5 +1,6 @@
 """Elasticsearch as a target: documents as they lie in the spool, in `_bulk` requests."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from elasticsearch import ApiError, UnsupportedProductError
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.shipping.connection import BulkAnswer, Cluster, error_type, reason
 from beat_bridge.shipping.letters import Refusal
+from beat_bridge.shipping.nodes import Nodes
 from beat_bridge.shipping.options import ElasticsearchOptions
 from beat_bridge.shipping.target import Answered, Lines, Malformed, NotNow, Outcome, TooLarge, Trouble
 
@@ -33,6 +35,7 @@ class BulkTarget:
             DoorwatchError: The options do not go together, or a file they name cannot be read.
         """
         self._cluster = Cluster(options)
+        self._nodes = Nodes() if options.sniff else None
 
     def send(self, lines: Sequence[Lines]) -> Outcome:
         """Send documents in one request."""
@@ -43,7 +46,9 @@ class BulkTarget:
         except (TlsError, UnsupportedProductError, DoorwatchError) as error:
             return NotNow(Trouble.DENIED, self._cluster.explain(error))
         except TransportError as error:
+            self._look_for_nodes(failed=True)
             return NotNow(Trouble.RETRYING, self._cluster.explain(error))
+        self._look_for_nodes()
         items = read_items(answer, len(lines))
         if items is None:
             return NotNow(
@@ -70,6 +75,11 @@ class BulkTarget:
     def _request(self, body: bytes) -> Any:
         response = self._cluster.client().perform_request("POST", "/_bulk", params=_PARAMS, headers=_HEADERS, body=body)
         return response.body
+
+    def _look_for_nodes(self, *, failed: bool = False) -> None:
+        if self._nodes is not None:
+            with contextlib.suppress(DoorwatchError):  # the credential's file is away: the next request says so
+                self._nodes.look(self._cluster.client(), failed=failed)
 
     def _refused(self, error: ApiError) -> Outcome:
         status = error.meta.status

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import msgspec
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, SerializationError, TlsError, TransportError
-from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 from elasticsearch.serializer import (
     CompatibilityModeJsonSerializer,
@@ -74,8 +73,6 @@ class Cluster:
                 max_retries=len(options.hosts) - 1,
                 retry_on_status=(),
                 retry_on_timeout=False,
-                sniff_on_node_failure=options.sniff,
-                min_delay_between_sniffing=10.0 if options.sniff else DEFAULT,
                 serializers={
                     VerbatimLines.mimetype: VerbatimLines(),
                     QuickAnswers.mimetype: QuickAnswers(),

@@ -32,6 +32,6 @@ class ElasticsearchOptions(Value, frozen=True, kw_only=True):
     compress: bool = False
     """gzip requests: about a tenth of the traffic for several times the processor time."""
     sniff: bool = False
-    """Ask the cluster for its nodes when one fails. The role then needs the cluster privilege `monitor`."""
+    """Ask the cluster for its other nodes, and use them too. The role then needs the cluster privilege `monitor`."""
     request_timeout: Seconds = 30.0
     """Seconds to wait for one answer."""

@@ -26,12 +26,15 @@ CACHE = Path(__file__).parents[2] / ".cache" / "elasticsearch"
 NOBODY = 65534
 """The user servers run as where the tests are root's: Elasticsearch refuses to run as root."""
 
-USERS = {"admin": "admin password", "writer": "writer password", "reader": "reader password"}
+USERS = {name: f"{name} password" for name in ("admin", "writer", "sniffer", "reader")}
 ROLES = """
 admin:
   cluster: [all]
   indices: [{names: ['*'], privileges: [all], allow_restricted_indices: true}]
 writer:
+  indices: [{names: ['logs-doorwatch.*'], privileges: [create_doc, auto_configure]}]
+sniffer:
+  cluster: [monitor]
   indices: [{names: ['logs-doorwatch.*'], privileges: [create_doc, auto_configure]}]
 reader:
   indices: [{names: ['logs-doorwatch.*'], privileges: [read]}]

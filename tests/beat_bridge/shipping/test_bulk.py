@@ -3,6 +3,7 @@
 What a real one does give is in test_survival.py.
 """
 
+import gzip
 import json
 import os
 import ssl
@@ -119,6 +120,18 @@ def test_documents_are_sent_as_they_lie_in_the_spool(server: Scripted, target: B
     assert headers["content-type"] == "application/vnd.elasticsearch+x-ndjson; compatible-with=8"
     assert headers["authorization"] == "ApiKey aWQ6a2V5"
     assert "aWQ6a2V5" not in path
+
+
+def test_requests_are_compressed_where_that_is_asked_for(server: Scripted, options: ElasticsearchOptions) -> None:
+    """With compression on, what goes over the wire is gzip of the same bytes."""
+    chosen = {name: getattr(options, name) for name in options.__struct_fields__} | {"compress": True}
+    server.requests.clear()
+    bulk = BulkTarget(ElasticsearchOptions(**chosen))
+    bulk.send(LINES * 100)
+    bulk.close()
+    ((_, headers, content),) = server.requests
+    assert headers["content-encoding"] == "gzip"
+    assert gzip.decompress(content) == b"".join(LINES * 100)
 
 
 def test_a_changed_key_is_used_by_the_next_request(

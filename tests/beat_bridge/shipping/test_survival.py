@@ -19,7 +19,7 @@ import pytest
 
 from beat_bridge.shipping import ElasticsearchOptions, Forwarder, ForwarderState, Letter, Limits, Spool
 from beat_bridge.shipping.bulk import BulkTarget
-from tests.lab.elasticsearch import Cluster, running
+from tests.lab.elasticsearch import Cluster, Node, running
 from tests.lab.elasticsearch_files import USERS
 from tests.lab.shipper import QUICK, event, killed_bridges, ship_all
 
@@ -227,22 +227,37 @@ def three_nodes() -> Iterator[Cluster]:
         yield cluster
 
 
-def test_one_node_of_three_killed(three_nodes: Cluster, stream: str, tmp_path: Path) -> None:
-    """With one of three nodes killed, shipping goes on over the others without anybody's help."""
-    options = three_nodes.options(request_timeout=5.0)
-    names = [f"{number}" for number in range(5000)]
-    with Spool(tmp_path) as spool, Shipping(spool, options) as shipping:
-        for start in range(0, 5000, 100):
-            spool.append(event(stream, name) for name in names[start : start + 100])
-            if start == 1000:
-                three_nodes.admin.cluster.health(index=stream, wait_for_status="green", timeout="60s")
-                index = next(iter(three_nodes.admin.indices.get_mapping(index=stream)))
-                shards = three_nodes.admin.cat.shards(index=index, format="json")
-                primary = next(row["node"] for row in shards if row["prirep"] == "p")  # type: ignore[index] # rows
-                next(node for node in three_nodes.nodes if node.name == primary).kill()
-        shipping.wait_until_empty()
+@pytest.mark.parametrize("known", ["all nodes", "one node"])
+def test_one_node_of_three_killed(three_nodes: Cluster, stream: str, tmp_path: Path, known: str) -> None:
+    """With one of three nodes killed shipping goes on over the others, configured or found through the one."""
+    stream = f"{stream}-{known[:3]}"
+    with Spool(tmp_path) as spool:
+        spool.append([event(stream, "first")])
+        ship_all(spool, three_nodes.options())
+        primary = holder_of_primary(three_nodes, stream)
+        options = three_nodes.options(request_timeout=5.0)
+        if known == "one node":
+            options = three_nodes.options("sniffer", hosts=(primary.url,), sniff=True, request_timeout=5.0)
+        names = [f"{number}" for number in range(5000)]
+        with Shipping(spool, options) as shipping:
+            for start in range(0, 5000, 100):
+                spool.append(event(stream, name) for name in names[start : start + 100])
+                if start == 1000:
+                    three_nodes.admin.cluster.health(index=stream, wait_for_status="green", timeout="60s")
+                    primary.kill()
+            shipping.wait_until_empty()
         three_nodes.wait_ready(nodes=2)
-        assert account(spool, three_nodes, stream) == (set(names), set())
+        assert account(spool, three_nodes, stream) == ({"first", *names}, set())
+    primary.start()
+    three_nodes.wait_ready()
+
+
+def holder_of_primary(cluster: Cluster, stream: str) -> Node:
+    """The node that has a data stream's one primary shard."""
+    index = next(iter(cluster.admin.indices.get_mapping(index=stream)))
+    shards = cluster.admin.cat.shards(index=index, format="json")
+    primary = next(row["node"] for row in shards if row["prirep"] == "p")  # type: ignore[index] # rows
+    return next(node for node in cluster.nodes if node.name == primary)
 
 
 def test_a_server_that_is_too_busy(stream: str, tmp_path: Path) -> None:
