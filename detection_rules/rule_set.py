@@ -205,6 +205,11 @@ _STREAM = tuple(reader(f"data_stream.{part}") for part in ("type", "dataset", "n
 
 def stream_of(document: Document) -> str | None:
     """The data stream a document says it lives in, `logs-endpoint.events.file-default`; None where it does not say."""
+    home = document.get("data_stream")
+    if type(home) is dict:  # as nearly every document has it
+        kind, dataset, namespace = home.get("type"), home.get("dataset"), home.get("namespace")
+        if type(kind) is str and type(dataset) is str and type(namespace) is str:
+            return f"{kind}-{dataset}-{namespace}"
     words = [values[0] for part in _STREAM if (values := part(document)) and isinstance(values[0], str)]
     return "-".join(words) if len(words) == len(_STREAM) else None
 

@@ -20,7 +20,7 @@ from detection_rules.language.conditions import any_value_or_null, every, opposi
 from detection_rules.language.eql import is_condition, paths
 from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.language.fields import Document, Predicate, reader
-from detection_rules.language.patterns import wildcard
+from detection_rules.language.patterns import wildcards
 from detection_rules.language.regular_expressions import compile_expression
 from detection_rules.language.values import Test, as_boolean, as_instant, as_number, as_text, equals, ordered
 
@@ -108,7 +108,7 @@ def _patterns(node: ast.Matching) -> Test:
     if node.matcher in (ast.Matcher.REGEX, ast.Matcher.REGEX_INSENSITIVE):
         matchers = [compile_expression(pattern, ignore_case=insensitive) for pattern in node.patterns]
     else:
-        matchers = [wildcard(pattern, ignore_case=insensitive) for pattern in node.patterns]
+        matchers = [wildcards(node.patterns, ignore_case=insensitive)]
 
     def test(value: Any) -> bool:
         text = as_text(value)

@@ -22,6 +22,29 @@ def wildcard(pattern: str, *, ignore_case: bool, one: bool = True) -> Matcher:
     return segments(pattern.split(ANY), ignore_case=ignore_case, one=one)
 
 
+def wildcards(patterns: Sequence[str], *, ignore_case: bool) -> Matcher:
+    """One matcher for several patterns, of which one must match: all beginnings in one step, and all endings."""
+    fold = str.lower if ignore_case else str
+    beginnings: list[str] = []
+    endings: list[str] = []
+    others: list[Matcher] = []
+    for pattern in patterns:
+        plain = ONE not in pattern and pattern.count(ANY) == 1
+        if plain and pattern.endswith(ANY):
+            beginnings.append(fold(pattern[:-1]))
+        elif plain and pattern.startswith(ANY):
+            endings.append(fold(pattern[1:]))
+        else:
+            others.append(wildcard(pattern, ignore_case=ignore_case))
+    first, last = tuple(beginnings), tuple(endings)
+
+    def match(text: str) -> bool:
+        folded = fold(text)
+        return folded.startswith(first) or folded.endswith(last) or any(matches(text) for matches in others)
+
+    return match
+
+
 def segments(literals: Sequence[str], *, ignore_case: bool, one: bool) -> Matcher:
     """The same from the literal pieces between the `*`s: `("/dev/shm/", "")` is `/dev/shm/*`."""
     fold = str.lower if ignore_case else str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detection_rules.language.patterns import wildcard
+from detection_rules.language.patterns import wildcard, wildcards
 from detection_rules.language.regular_expressions import MAX_STATES, RegularExpressionError, compile_expression
 
 SMALL = st.text("abA*?", max_size=8)
@@ -117,3 +117,10 @@ def test_nothing_backtracks() -> None:
     worker.join(30)
     assert answers == [False, False]
     assert MAX_STATES < 10_000
+
+
+@given(st.lists(st.text("aA*?", max_size=4), min_size=1, max_size=4), st.text("aAb*?", max_size=5), st.booleans())
+def test_several_patterns_match_as_each_of_them(patterns: list[str], text: str, ignore_case: bool) -> None:
+    """One matcher for several patterns agrees with asking one after the other."""
+    wanted = any(wildcard(pattern, ignore_case=ignore_case)(text) for pattern in patterns)
+    assert wildcards(patterns, ignore_case=ignore_case)(text) is wanted
