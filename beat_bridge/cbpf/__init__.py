@@ -3,6 +3,6 @@
 from beat_bridge.cbpf.decode import decode, from_memory
 from beat_bridge.cbpf.disassemble import disassemble
 from beat_bridge.cbpf.judge import judge
-from beat_bridge.cbpf.layers import Link
+from beat_bridge.cbpf.link import Link
 
 __all__ = ["Link", "decode", "disassemble", "from_memory", "judge"]

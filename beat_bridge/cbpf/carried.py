@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from beat_bridge.cbpf.layers import TCP, UDP
+from beat_bridge.cbpf.link import TCP, UDP
 from beat_bridge.cbpf.words import Text
 
 

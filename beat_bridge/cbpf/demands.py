@@ -7,7 +7,8 @@ from types import MappingProxyType
 from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.follow import Path
-from beat_bridge.cbpf.layers import ICMP, ICMP6, SCTP, TCP, UDP, Layer, Layers, Link, Place
+from beat_bridge.cbpf.layers import Layer, Layers, Place
+from beat_bridge.cbpf.link import ICMP, ICMP6, SCTP, TCP, UDP, Link
 from beat_bridge.cbpf.nodes import JOINED, Bits, Byte, Node, Operation
 from beat_bridge.cbpf.rarity import Sampler
 from beat_bridge.cbpf.solve import known_value

@@ -19,7 +19,7 @@ from math import isqrt
 from beat_bridge.cbpf import domains, opcodes
 from beat_bridge.cbpf.domains import NOT_ZERO, WORD, Domain
 from beat_bridge.cbpf.evaluate import Packet, evaluate
-from beat_bridge.cbpf.layers import Link
+from beat_bridge.cbpf.link import Link
 from beat_bridge.cbpf.liveness import Liveness, analyse
 from beat_bridge.cbpf.nodes import Node, Value
 from beat_bridge.cbpf.solve import Known, Solver, imply, known_value
@@ -210,13 +210,23 @@ class _Follower:
             if offset < 0:
                 there = self._require(state, self.terms.loadable(place, width), ((1, 1),))
             else:
-                there = self._require(state, self.length, ((offset + width, WORD),))
+                there = self._long_enough(state, self.length, offset + width)
         elif base.ones <= 0xFFFFFF and 0 <= offset <= 0xFFFFFF:
-            there = self._require(state, self.terms.room(base), ((offset + width, WORD),))
+            there = self._long_enough(state, self.terms.room(base), offset + width)
         else:
             there = self._require(state, self.terms.loadable(self.terms.add(base, place), width), ((1, 1),))
             offset = opcodes.signed(place)
         return there and there.with_a(self.terms.load(base, offset, width))
+
+    def _long_enough(self, state: State, length: Node, least: int) -> State | None:
+        """The state where a length is `least` or more: the test of every load, and from which no bits are learnt."""
+        allowed = state.conditions.get(length, domains.EVERYTHING)
+        self.terms.work += 2
+        if allowed[0][0] >= least:
+            return state
+        if len(allowed) > 1 or allowed[0][1] < WORD:
+            return self._require(state, length, ((least, WORD),))
+        return state.with_condition(length, ((least, WORD),), state.known)
 
     def _settled(self, state: State, value: Value) -> Value:
         """The value, as a constant where the conditions leave it no choice."""

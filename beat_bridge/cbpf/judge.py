@@ -9,7 +9,7 @@ from beat_bridge.cbpf.demands import PROTOCOL_NAMES, Demands, demands_of, is_com
 from beat_bridge.cbpf.describe import describe_path
 from beat_bridge.cbpf.families import family_of
 from beat_bridge.cbpf.follow import Following, Path, follow
-from beat_bridge.cbpf.layers import Link
+from beat_bridge.cbpf.link import Link
 from beat_bridge.cbpf.nodes import Byte
 from beat_bridge.cbpf.rarity import Sampler
 from beat_bridge.cbpf.summary import in_order, listed, summarise

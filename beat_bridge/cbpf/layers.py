@@ -3,75 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NamedTuple
 
 from beat_bridge.cbpf import domains, opcodes
 from beat_bridge.cbpf.domains import Domain
+from beat_bridge.cbpf.link import PROTOCOL_OF_LINK, TRANSPORTS, UDP, Link
 from beat_bridge.cbpf.nodes import WORD, Bits, Byte, Metadata, Node, Sum, Value
 from beat_bridge.cbpf.solve import Known, known_value
 from beat_bridge.cbpf.terms import Terms
 
-AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 2, 10, 16, 17
-SOCK_DGRAM, SOCK_RAW = 2, 3
-TCP, UDP, ICMP, ICMP6, SCTP = 6, 17, 1, 58, 132
-
-
-class Link(StrEnum):
-    """What a packet begins with, as the filter of a certain socket sees it."""
-
-    ETHERNET = "ethernet"
-    """An Ethernet header: AF_PACKET SOCK_RAW."""
-    RAW = "raw"
-    """An IPv4 or IPv6 header: AF_PACKET SOCK_DGRAM, AF_INET SOCK_RAW, tun devices."""
-    UDP = "udp"
-    TCP = "tcp"
-    ICMP = "icmp"
-    ICMP6 = "icmp6"
-    SCTP = "sctp"
-    """A transport header: the sockets of that protocol, and AF_INET6 SOCK_RAW, which gets no IP header."""
-    TRANSPORT = "transport"
-    """The header of a transport that is not named here."""
-    NETLINK = "netlink"
-    """A netlink message, from this kernel or a process of this machine."""
-    MESSAGE = "message"
-    """No header at all: AF_UNIX, AF_VSOCK, and whatever else is not known."""
-
-    def from_first_byte(self, offset: int) -> int:
-        """An instruction's signed offset, where the kernel's special areas have a fixed place in the packet."""
-        if offset >= 0 or self not in (Link.ETHERNET, Link.RAW):
-            return offset
-        if offset >= opcodes.NETWORK_OFFSET:
-            return offset - opcodes.NETWORK_OFFSET + (14 if self is Link.ETHERNET else 0)
-        return offset - opcodes.LINK_OFFSET if self is Link.ETHERNET and offset >= opcodes.LINK_OFFSET else offset
-
-    @classmethod
-    def of_socket(cls, family: int, kind: int, protocol: int) -> "Link":
-        """What the filter of a socket sees first.
-
-        Args:
-            family: AF_*.
-            kind: SOCK_*.
-            protocol: IPPROTO_* of AF_INET and AF_INET6; 0 where it is not known.
-        """
-        if family == AF_PACKET:
-            return cls.ETHERNET if kind == SOCK_RAW else cls.RAW
-        if family == AF_NETLINK:
-            return cls.NETLINK
-        if family == AF_INET and kind == SOCK_RAW:
-            return cls.RAW
-        if family in (AF_INET, AF_INET6):
-            if protocol == 0 and kind != SOCK_RAW:
-                protocol = UDP if kind == SOCK_DGRAM else TCP
-            return _LINK_OF_PROTOCOL.get(protocol, cls.TRANSPORT)
-        return cls.MESSAGE
-
-
-_PROTOCOL_OF_LINK: Mapping[Link, int] = MappingProxyType(
-    {Link.UDP: UDP, Link.TCP: TCP, Link.ICMP: ICMP, Link.ICMP6: ICMP6, Link.SCTP: SCTP}
-)
-_LINK_OF_PROTOCOL: Mapping[int, Link] = MappingProxyType({number: link for link, number in _PROTOCOL_OF_LINK.items()})
-_TRANSPORTS = frozenset({*_PROTOCOL_OF_LINK, Link.TRANSPORT})
 _VLAN_TYPES = frozenset({0x8100, 0x88A8, 0x9100})
 _MPLS_TYPES = frozenset({0x8847, 0x8848})
 _VXLAN_PORTS = frozenset({4789, 8472})
@@ -80,6 +20,8 @@ _ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 _ICMP6_ERRORS = frozenset({1, 2, 3, 4})
 IPV4, IPV6, MPLS, PPPOE_SESSION, ETHERNET_BRIDGING = 0x0800, 0x86DD, 0x8847, 0x8864, 0x6558
 MAX_LABELS = 4
+MAX_NESTING = 8
+"""Loads whose place depends on loads whose place depends on loads ..."""
 
 
 class Layer(StrEnum):
@@ -135,6 +77,7 @@ class Layers:
         self._known = known
         self._terms = terms
         self._places: dict[Byte, Place] = {}
+        self._nesting = 0
         self._fields: dict[int, Byte] | None = None
         """A byte of the conditions for each offset in the transport header."""
         self.link = link
@@ -177,9 +120,17 @@ class Layers:
     def locate(self, byte: Byte) -> Place:
         """Where a byte lies."""
         place = self._places.get(byte)
-        if place is None:
-            place = self._fixed(byte.offset) if byte.base is None else self._computed(byte)
-            place = self._places[byte] = self._within(place)
+        if place is not None:
+            return place
+        if byte.base is None:
+            place = self._fixed(byte.offset)
+        elif self._nesting < MAX_NESTING:
+            self._nesting += 1
+            place = self._computed(byte)
+            self._nesting -= 1
+        else:
+            return Place(Layer.COMPUTED, byte.offset)
+        place = self._places[byte] = self._within(place)
         return place
 
     # -- what the path says of the headers
@@ -230,8 +181,8 @@ class Layers:
         return 0
 
     def _find_transport(self) -> tuple[int, list[int] | None]:
-        if self.link in _TRANSPORTS:
-            fixed = _PROTOCOL_OF_LINK.get(self.link)
+        if self.link in TRANSPORTS:
+            fixed = PROTOCOL_OF_LINK.get(self.link)
             return 0, None if fixed is None else [fixed]
         if self.version == 6:
             protocols = self.values(None, self.network + 6, 1)
@@ -317,7 +268,7 @@ class Layers:
     def _fixed(self, offset: int) -> Place:  # noqa: PLR0911 - one return for each kind of layer
         if offset < 0:  # before the transport header that this socket's packets begin with
             return Place(Layer.NETWORK if offset >= opcodes.NETWORK_OFFSET else Layer.LINK, offset)
-        if self.link in _TRANSPORTS:
+        if self.link in TRANSPORTS:
             return Place(Layer.TRANSPORT, offset)
         if self.link in (Link.NETLINK, Link.MESSAGE):
             return Place(Layer.MESSAGE, offset)

@@ -12,7 +12,7 @@ from random import Random
 from beat_bridge.cbpf import domains
 from beat_bridge.cbpf.domains import Domain
 from beat_bridge.cbpf.evaluate import Packet, evaluate
-from beat_bridge.cbpf.nodes import Byte, Node, Opaque, children
+from beat_bridge.cbpf.nodes import Byte, Node, children
 from beat_bridge.cbpf.solve import Known
 from beat_bridge.cbpf.terms import Terms
 
@@ -46,14 +46,14 @@ class Sampler:
             counted: What counting results says, for what cannot be tried, or is met by no trial.
         """
         sources = sorted(self._terms.sources(node), key=lambda source: source.number)
-        if len(sources) > MAX_SOURCES or any(isinstance(source, Opaque) for source in sources):
+        if len(sources) > MAX_SOURCES or node.opacity:
             return counted
         key = (node, domain)
         if key not in self._found:
             self._found[key] = self._try(node, domain, sources, known)
         hits, done = self._found[key]
         if done <= FEW_HITS:
-            return counted if hits < done else 0.0
+            return counted if hits < done or not done else 0.0
         return log2(done / hits) if hits else max(counted, log2(2 * done))
 
     def _try(self, node: Node, domain: Domain, sources: Sequence[Node], known: Known) -> tuple[int, int]:

@@ -229,6 +229,9 @@ class Terms:
         if isinstance(value, int):
             return frozenset()
         if value not in self._sources:
+            if isinstance(value, Bits) and len(value.parts) <= 4 and all(type(part[0]) is Byte for part in value.parts):
+                self.work += 1 + len(value.parts)  # a word as it is loaded: nearly all are
+                return self._sources.setdefault(value, frozenset(part[0] for part in value.parts))
             found: set[Node] = set()
             seen: set[Node] = set()
             waiting: list[Node] = [value]

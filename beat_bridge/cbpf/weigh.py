@@ -6,7 +6,7 @@ from itertools import islice, product
 
 from beat_bridge.cbpf import carried, words
 from beat_bridge.cbpf.demands import Demands, Region, protocol_word
-from beat_bridge.cbpf.layers import Link
+from beat_bridge.cbpf.link import Link
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import Magic
 

@@ -181,6 +181,15 @@ def roving_loads() -> Program:
     return _repeat(lambda i: f"ldb [x + {i % 7}]|jset #{1 << i % 8}, a{i}, next|add x|a{i}: tax", start="ldx #0")
 
 
+def loads_of_loads() -> Program:
+    """Each load's place is the byte loaded before, and the last byte is demanded."""
+    return _repeat(
+        lambda i: f"ldb [x + {i % 100}]|tax",
+        start="ldx #0",
+        tail="ldb [x + 1]|jeq #0x72, next, no|ret #0xffff|no: ret #0",
+    )
+
+
 def at_random(seed: int, size: int = SIZE) -> Program:
     """Any instructions with short jumps."""
     draw = random.Random(seed)  # noqa: S311 - no secret is drawn
@@ -212,6 +221,6 @@ GENERATORS: Mapping[str, Callable[[], Program]] = {
     for make in (
         *(diverging, converging, powers, sums, mixtures, chains, ladders, counters, alternatives, address_and_port),
         *(many_constants, nested_ranges, comparisons_with_x, rotations, xor_shifts, odd_factors, divisions),
-        *(rare_calculations, roving_loads, long_port_list),
+        *(rare_calculations, roving_loads, loads_of_loads, long_port_list),
     )
 } | {f"at random, {seed}": lambda seed=seed: at_random(seed) for seed in range(6)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from beat_bridge.cbpf.check import obstacle
 from beat_bridge.cbpf.evaluate import Packet, run
 from beat_bridge.cbpf.follow import follow
-from beat_bridge.cbpf.layers import Link
+from beat_bridge.cbpf.link import Link
 from beat_bridge.model.filters import Instruction, Program
 from tests.beat_bridge.cbpf.assembler import packets, programs
 
