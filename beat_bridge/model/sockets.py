@@ -9,7 +9,7 @@ class Holder(Value, frozen=True, kw_only=True):
 
     pid: int
     fd: int
-    """The lowest such descriptor."""
+    """The lowest such descriptor; -1 where it keeps the socket open without one (io_uring, a mapped ring)."""
 
 
 class Socket(Value, frozen=True, kw_only=True):

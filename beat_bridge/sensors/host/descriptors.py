@@ -4,17 +4,18 @@ Only links are read, which asks no file system and cannot hang; nothing is opene
 """
 
 import os
-from collections.abc import Iterable, KeysView, Sequence
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from beat_bridge.sensors.host import proc
+from beat_bridge.sensors.host.syscalls import share_descriptors
 
 MAX_DESCRIPTORS = 4_000_000
 _FD_BITS = 32
 _FD_MASK = (1 << _FD_BITS) - 1
 _STDIO = {"0", "1", "2"}
-_NOTED = {"/run/", "net:["}
+_NOTED = {"/run/", "net:[", "anon_"}
+_MAX_THREADS = 1 << 16
 
 
 @dataclass(slots=True)
@@ -32,6 +33,10 @@ class Descriptors:
     """Network namespaces that a descriptor keeps alive: inode to a path that leads there."""
     threads: dict[int, int] = field(default_factory=dict)
     """Thread to its process, for holders that are threads with a table of their own."""
+    rings: list[tuple[int, int]] = field(default_factory=list)
+    """Where io_uring instances are held, which may hold sockets in turn."""
+    elsewhere: dict[int, set[int]] = field(default_factory=dict)
+    """Socket inode to the processes that keep it open without a descriptor (io_uring, a mapped ring)."""
     examined: int = 0
     """Descriptors read."""
     refused: list[int] = field(default_factory=list)
@@ -79,6 +84,8 @@ class Descriptors:
             self.run_files.setdefault(target, []).append((pid, number))
         elif target[:5] == "net:[":
             self.namespaces.setdefault(int(target[5:-1]), f"/proc/{pid}/fd/{number}")
+        elif target == "anon_inode:[io_uring]":
+            self.rings.append((pid, number))
         if number < 3:
             self.stdio.setdefault(pid, {})[number] = target
 
@@ -94,48 +101,29 @@ def walk(pids: Iterable[int]) -> Descriptors:
         try:
             _walk_one(pid, f"/proc/{pid}/fd", found)
         except PermissionError:
-            if not _walk_survivor(pid, found) and _may_hold_descriptors(pid):
+            _walk_threads(pid, found)
+            if found.examined == before and _may_hold_descriptors(pid):
                 found.refused.append(pid)
             continue
         except OSError:
             continue  # ended meanwhile
-        if found.examined == before:
-            _walk_survivor(pid, found)
+        _walk_threads(pid, found)
     return found
 
 
-def _walk_survivor(pid: int, found: Descriptors) -> bool:
-    """Read a process whose leader seems to hold nothing: it may have ended before its other threads."""
-    try:
-        thread = proc.survivor(proc.stat(pid))
-        if thread is None:
-            return False
-        _walk_one(thread, f"/proc/{pid}/task/{thread}/fd", found)
-    except (OSError, ValueError):
-        return False
-    found.threads[thread] = pid
-    return True
-
-
-def walk_threads(pids: Sequence[int], limit: int = 65536) -> Descriptors:
-    """Read the descriptor tables of every thread but the first of each process: a thread may have unshared its own."""
-    found = Descriptors()
-    for pid in pids:
-        try:
-            threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]
-        except OSError:
+def _walk_threads(pid: int, found: Descriptors) -> None:
+    """Read the descriptor tables of threads that have left the one their process shares."""
+    for thread in proc.other_threads(pid):
+        if len(found.threads) > _MAX_THREADS:
+            found.truncated = True
+            return
+        if share_descriptors(pid, thread):
             continue
-        for thread in threads:
-            limit -= 1
-            if limit < 0:
-                found.truncated = True
-                return found
-            try:
-                _walk_one(thread, f"/proc/{pid}/task/{thread}/fd", found)
-            except OSError:
-                continue
-            found.threads[thread] = pid
-    return found
+        try:
+            _walk_one(thread, f"/proc/{pid}/task/{thread}/fd", found)
+        except OSError:
+            continue  # ended meanwhile, or its process is refused as a whole
+        found.threads[thread] = pid
 
 
 def _walk_one(pid: int, path: str, found: Descriptors) -> None:

@@ -8,6 +8,7 @@ itself a sign: a rootkit usually patches the functions behind /proc/net.
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from beat_bridge.model.base import Reason, Unavailable
@@ -50,28 +51,42 @@ class Namespaces:
     """Pid to the inode of its namespace."""
     unnamed: dict[int, list[str]] = field(default_factory=dict)
     """Directories as in `tables` of namespaces that this user may not name or enter, by the inode of `packet`."""
+    left_out: int = 0
+    """Namespaces past MAX_NAMESPACES, and mount namespaces that were not searched for more."""
 
     def add(self, inode: int, path: str) -> None:
         """One more way to a namespace."""
-        if inode in self.paths or len(self.paths) < MAX_NAMESPACES:
-            known = self.paths.setdefault(inode, [])
-            if len(known) < _PATHS_KEPT and path not in known:
-                known.append(path)
+        if inode not in self.paths and len(self.paths) >= MAX_NAMESPACES:
+            self.left_out += 1
+            return
+        known = self.paths.setdefault(inode, [])
+        if len(known) < _PATHS_KEPT and path not in known:
+            known.append(path)
 
 
 def namespaces(pids: Iterable[int]) -> Namespaces:
-    """The namespaces of processes, and those bound to a name (`ip netns`)."""
+    """The namespaces of processes and of their threads, and those bound to a name (`ip netns`), wherever mounted."""
     found = Namespaces()
     refused = []
+    mounts: dict[str, int] = {}
     for pid in pids:
         try:
             _add_namespace(pid, f"/proc/{pid}", found)
+            mounts.setdefault(proc.link(f"/proc/{pid}/ns/mnt"), pid)
         except PermissionError:
             refused.append(pid)
         except OSError:
-            _add_survivors_namespace(pid, found)
-    for inode, path in _bound_namespaces():
+            pass  # it has ended, or only its first thread has
+        for thread in proc.other_threads(pid)[: proc.MAX_THREADS]:
+            with suppress(OSError):
+                _add_namespace(pid, f"/proc/{pid}/task/{thread}", found)
+    for inode, path in _bound_namespaces("self", ""):
         found.add(inode, path)
+    mounts.pop(proc.link("/proc/self/ns/mnt"), None)
+    found.left_out += max(len(mounts) - MAX_NAMESPACES, 0)
+    for pid in list(mounts.values())[:MAX_NAMESPACES]:
+        for inode, path in _bound_namespaces(str(pid), f"/proc/{pid}/root"):
+            found.add(inode, path)
     _add_unnamed(refused, found)
     return found
 
@@ -80,21 +95,11 @@ def _add_namespace(pid: int, place: str, found: Namespaces) -> None:
     inode = proc.namespace_inode(proc.link(f"{place}/ns/net"))
     if inode is None:
         return
-    found.of_process[pid] = inode
+    found.of_process.setdefault(pid, inode)
     tables = found.tables.setdefault(inode, [])
     if len(tables) < _PATHS_KEPT:
         tables.append(f"{place}/net")
         found.add(inode, f"{place}/ns/net")
-
-
-def _add_survivors_namespace(pid: int, found: Namespaces) -> None:
-    """The namespace of a process whose leader has ended; it may have ended as a whole meanwhile, which is no gap."""
-    try:
-        thread = proc.survivor(proc.stat(pid))
-        if thread is not None:
-            _add_namespace(pid, f"/proc/{pid}/task/{thread}", found)
-    except (OSError, ValueError):
-        return
 
 
 def _add_unnamed(pids: Iterable[int], found: Namespaces) -> None:
@@ -117,13 +122,13 @@ def _tables_inode(process: str) -> int | None:
         return None
 
 
-def _bound_namespaces() -> list[tuple[int, str]]:
-    """Namespaces that are mounted on a file: (inode, path)."""
+def _bound_namespaces(process: str, root: str) -> list[tuple[int, str]]:
+    """Network namespaces that are mounted on a file where a process can see it: (inode, path from here)."""
     try:
-        rows = list(proc.lines(proc.read("/proc/self/mountinfo", _TABLE_BYTES)))
+        raw = proc.read(f"/proc/{process}/mountinfo", _TABLE_BYTES)
     except OSError:
         return []
-    return list(parse_bound_namespaces(rows))
+    return [(inode, root + path) for inode, path in parse_bound_namespaces(proc.lines(raw))] if b"net:[" in raw else []
 
 
 def parse_bound_namespaces(rows: Iterable[Sequence[str]]) -> list[tuple[int, str]]:

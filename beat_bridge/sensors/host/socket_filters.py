@@ -21,7 +21,6 @@ from beat_bridge.sensors.host.syscalls import SocketOptions, pidfd_getfd
 _SIOCGSKNS = 0x894C  # linux/sockios.h: a descriptor of the network namespace a socket belongs to
 _PIDFD_THREAD = os.O_EXCL  # Linux 6.9
 _HOLDERS_TRIED = 4
-_NEVER_PACKET_OR_RAW = {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}
 _INTERNET = {socket.AF_INET, socket.AF_INET6}
 _GONE = {errno.ESRCH, errno.EBADF, errno.ENOENT, errno.ENOTSOCK, errno.EINVAL}
 
@@ -48,8 +47,17 @@ class Interview:
     """By inode: the packet and raw sockets, and every other that carries a filter."""
     asked: set[int] = field(default_factory=set)
     """Inodes of all that were asked, also the ordinary ones without a filter."""
+    local: set[int] = field(default_factory=set)
+    """Inodes of the AF_UNIX ones among them."""
     failures: dict[int, Unavailable] = field(default_factory=dict)
     """Inodes of those that exist and could not be asked."""
+
+    def add(self, later: "Interview") -> None:
+        """Take over what came of asking others."""
+        self.answers.update(later.answers)
+        self.asked |= later.asked
+        self.local |= later.local
+        self.failures.update(later.failures)
 
 
 def interview(inodes: Iterable[int], descriptors: Descriptors) -> Interview:
@@ -78,7 +86,8 @@ def interview(inodes: Iterable[int], descriptors: Descriptors) -> Interview:
 
 _Question = tuple[int, bool, dict[int, int]]
 """A holder, whether it is a thread with a table of its own, and which of its descriptors lead to which inodes."""
-_Result = dict[int, Asked | OSError | None]
+_Result = dict[int, Asked | OSError | int]
+"""By inode; of an ordinary socket without a filter only its family."""
 
 
 def _take(result: _Result | Stuck, wanted: dict[int, int], outcome: Interview) -> None:
@@ -93,8 +102,10 @@ def _take(result: _Result | Stuck, wanted: dict[int, int], outcome: Interview) -
             continue
         outcome.failures.pop(inode, None)
         outcome.asked.add(inode)
-        if answer is not None:
+        if isinstance(answer, Asked):
             outcome.answers[inode] = answer
+        elif answer == socket.AF_UNIX:
+            outcome.local.add(inode)
 
 
 def _unavailable(error: OSError) -> Unavailable:
@@ -134,15 +145,13 @@ def _ask_holder(question: _Question) -> _Result:
     return result
 
 
-def _ask(taken: int, inode: int, options: SocketOptions) -> Asked | None:
-    """What matters of a socket; None for an ordinary one without a filter."""
+def _ask(taken: int, inode: int, options: SocketOptions) -> Asked | int:
+    """What matters of a socket; of an ordinary one without a filter its family."""
     length = options.filter_length(taken)
-    kind = options.type(taken)
-    if not length and kind in _NEVER_PACKET_OR_RAW:
-        return None
     family = options.domain(taken)
-    if not length and family != socket.AF_PACKET and (kind != socket.SOCK_RAW or family not in _INTERNET):
-        return None
+    capturing = family == socket.AF_PACKET or (family in _INTERNET and options.type(taken) == socket.SOCK_RAW)
+    if not length and not capturing:
+        return family
     if os.fstat(taken).st_ino != inode:
         raise OSError(errno.EBADF, "another file has taken its number")
     protocol, interface_index = options.protocol(taken), 0
@@ -150,7 +159,7 @@ def _ask(taken: int, inode: int, options: SocketOptions) -> Asked | None:
         protocol, interface_index = options.packet_address(taken)
     return Asked(
         family=family,
-        type=kind,
+        type=options.type(taken),
         protocol=protocol,
         network_namespace=_namespace_of(taken),
         interface_index=interface_index,

@@ -5,21 +5,23 @@ socket that may carry a filter is asked (socket_filters.py). What this adds is t
 holders of sockets that nobody seems to hold. Accounts for the sensors `packet_sockets` and `socket_filters`.
 """
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from beat_bridge.model.base import Reason, Unavailable
-from beat_bridge.model.coverage import Coverage, CoverageStatus
+from beat_bridge.model.coverage import Coverage
 from beat_bridge.model.filters import FilterKind, SocketFilter
 from beat_bridge.model.sockets import Holder, Socket
-from beat_bridge.sensors.host import network, proc
-from beat_bridge.sensors.host.descriptors import Descriptors, walk, walk_threads
+from beat_bridge.sensors.host import network, proc, without_descriptor
+from beat_bridge.sensors.host.descriptors import Descriptors, walk
 from beat_bridge.sensors.host.network import Listed, Namespaces
+from beat_bridge.sensors.host.socket_coverage import filter_coverage, packet_coverage
 from beat_bridge.sensors.host.socket_filters import Interview, interview
+from beat_bridge.sensors.host.tables import Tables, add_surveys, read_tables
 from beat_bridge.sensors.sock_diag.survey import Survey
 
 _HOLDERS_KEPT = 64
+_NO_DESCRIPTOR = -1
 
 
 @dataclass(slots=True)
@@ -34,47 +36,23 @@ class SocketLook:
     namespaces: Namespaces
 
 
-@dataclass(slots=True)
-class Tables:
-    """The kernel's socket tables of all namespaces."""
-
-    listed: dict[int, Listed] = field(default_factory=dict)
-    """Packet and raw sockets by inode."""
-    clear: set[int] = field(default_factory=set)
-    """Sockets that have no filter: they are not charged for one."""
-    charged: set[int] = field(default_factory=set)
-    complete: set[int] = field(default_factory=set)
-    """Namespaces whose packet sockets were all told."""
-    not_entered: list[Unavailable] = field(default_factory=list)
-    """One for each namespace whose packet_diag could not be read."""
-    unread: int = 0
-    """Namespaces of which no table could be read at all."""
-
-    def take(self, entries: Iterable[Listed]) -> None:
-        """Merge what one interface shows into what others showed."""
-        for entry in entries:
-            known = self.listed.setdefault(entry.inode, entry)
-            known.seen_by |= entry.seen_by
-            known.cookie = known.cookie or entry.cookie
-            known.program = known.program or entry.program
-            known.protocol = entry.protocol if known.protocol is None else known.protocol
-            known.interface_index = known.interface_index or entry.interface_index
-
-
 def look_at_sockets() -> SocketLook:
     """Look at every socket of the host, from every side this user may look from."""
     pids = proc.pids()
     namespaces = network.namespaces(pids)
     view = network.Look(namespaces.paths)
     descriptors = walk(pids)  # while the helper visits the namespaces that need one
-    tables = _tables(view.surveys(), namespaces)
+    tables = read_tables(view.surveys(), namespaces)
     held_only = {inode: [path] for inode, path in descriptors.namespaces.items() if inode not in namespaces.paths}
     if held_only:
-        _add_surveys(network.Look(held_only).surveys(), tables)
+        add_surveys(network.Look(held_only).surveys(), tables)
+        namespaces.paths.update(held_only)
+    descriptors.elsewhere = without_descriptor.registered(descriptors.rings)
     outcome = interview(
         (descriptors.sockets - tables.clear) | (descriptors.sockets & tables.listed.keys()), descriptors
     )
-    orphans = [inode for inode in tables.listed if inode not in descriptors.sockets and inode not in outcome.answers]
+    passing = without_descriptor.in_flight(_places(tables.local | outcome.local, descriptors))
+    orphans = [inode for inode in tables.listed if not _is_held(inode, descriptors) and inode not in outcome.answers]
     if orphans:
         _search_holders(orphans, namespaces, tables, descriptors, outcome)
     complete = not descriptors.refused and not descriptors.truncated and proc.blind_spot() == ""
@@ -82,44 +60,24 @@ def look_at_sockets() -> SocketLook:
         _merge(inode, tables.listed.get(inode), outcome, descriptors, complete)
         for inode in sorted(tables.listed.keys() | outcome.answers.keys())
     )
+    waiting = without_descriptor.in_flight(passing)  # what was received in the meantime was in nobody's hiding place
     coverage = (
-        _packet_coverage(tables, namespaces),
-        _filter_coverage(tables, descriptors, outcome, sockets),
+        packet_coverage(tables, namespaces, waiting),
+        filter_coverage(tables, descriptors, outcome, sockets, waiting),
     )
     return SocketLook(sockets, tuple(sorted(tables.complete)), coverage, descriptors, namespaces)
 
 
-def _tables(surveys: Mapping[int, Survey | Unavailable], namespaces: Namespaces) -> Tables:
-    tables = Tables()
-    _add_surveys(surveys, tables)
-    named = [(inode, directories) for inode, directories in namespaces.tables.items()]
-    unnamed = [(None, directories) for directories in namespaces.unnamed.values()]
-    for inode, directories in (*named, *unnamed):
-        try:
-            tables.take(network.proc_tables(directories, inode))
-            tables.complete |= set() if inode is None else {inode}
-        except OSError:
-            # an empty namespace whose processes have ended is no gap; one that was not entered either is
-            tables.unread += inode is None or isinstance(surveys.get(inode), Unavailable)
-    refused = Unavailable(reason=Reason.REFUSED, detail="its processes belong to another user")
-    tables.not_entered += [refused] * len(namespaces.unnamed)
-    return tables
+def _is_held(inode: int, descriptors: Descriptors) -> bool:
+    return inode in descriptors.sockets or inode in descriptors.elsewhere
 
 
-def _add_surveys(surveys: Mapping[int, Survey | Unavailable], tables: Tables) -> None:
-    for inode, answer in surveys.items():
-        if isinstance(answer, Unavailable):
-            if answer.reason is not Reason.ABSENT:
-                tables.not_entered.append(answer)
-            continue
-        if number := answer.errors.get("packet_diag"):
-            detail = f"packet_diag: {os.strerror(number)}"
-            tables.not_entered.append(Unavailable(reason=Reason.UNSUPPORTED, detail=detail))
-        else:
-            tables.complete.add(inode)
-        tables.take(network.listed(answer, inode))
-        tables.clear |= answer.memory.clear
-        tables.charged |= answer.memory.charged
+def _places(inodes: Iterable[int], descriptors: Descriptors) -> Iterator[without_descriptor.Place]:
+    """Where each socket is held, once."""
+    for inode in inodes:
+        holder = descriptors.holder(inode, 0)
+        if holder is not None:
+            yield holder
 
 
 def _search_holders(
@@ -127,22 +85,20 @@ def _search_holders(
 ) -> None:
     """Make sure of sockets that nobody seems to hold.
 
-    The holder may be a thread with a descriptor table of its own, or a process that began, or was handed the socket,
-    while the walk was elsewhere; or the socket was closed in the meantime. What is left after threads, a second walk
-    and a second reading of the tables is held by nobody who shows himself (a socket in flight over SCM_RIGHTS, a
-    process hidden from /proc).
+    The holder may be a process that began, or was handed the socket, while the walk was elsewhere; or one that has
+    only its ring mapped; or the socket was closed in the meantime. What is left after a second walk and a second
+    reading of the tables is held by nobody who shows himself (a socket in flight over SCM_RIGHTS, a process hidden
+    from /proc).
     """
     pids = proc.pids()
-    threads = walk_threads(pids)
     again = walk(pids)
-    for source in (threads, again):
-        found = [inode for inode in orphans if inode in source.sockets and inode not in descriptors.sockets]
-        late = interview(found, source)
-        outcome.answers.update(late.answers)
-        outcome.failures.update(late.failures)
-        for inode in found:
-            descriptors.adopt(inode, source)
-    lost = [inode for inode in orphans if inode not in descriptors.sockets]
+    late = [inode for inode in orphans if inode in again.sockets]
+    outcome.add(interview(late, again))
+    for inode in late:
+        descriptors.adopt(inode, again)
+    for inode, holders in without_descriptor.mapped(pids).items():
+        descriptors.elsewhere.setdefault(inode, set()).update(holders)
+    lost = [inode for inode in orphans if not _is_held(inode, descriptors)]
     wanted = {tables.listed[inode].network_namespace for inode in lost}
     view = network.Look({inode: paths for inode, paths in namespaces.paths.items() if inode in wanted}, bulk=False)
     still = Tables()
@@ -162,10 +118,11 @@ def _search_holders(
 
 def _merge(inode: int, entry: Listed | None, outcome: Interview, descriptors: Descriptors, complete: bool) -> Socket:
     asked = outcome.answers.get(inode)
-    holders: dict[int, int] = {}
+    holders = dict.fromkeys(descriptors.elsewhere.get(inode, ()), _NO_DESCRIPTOR)
     for pid, descriptor in descriptors.holders(inode):
         process = descriptors.threads.get(pid, pid)
-        holders[process] = min(descriptor, holders.get(process, descriptor))
+        known = holders.get(process, _NO_DESCRIPTOR)
+        holders[process] = descriptor if known == _NO_DESCRIPTOR else min(descriptor, known)
     seen_by = (entry.seen_by if entry else set()) | ({"pidfd_getfd"} if asked else set())
     namespace = entry.network_namespace if entry else None
     protocol = entry.protocol if entry else None
@@ -198,63 +155,3 @@ def _filter_of(inode: int, entry: Listed | None, outcome: Interview) -> SocketFi
         return SocketFilter(kind=FilterKind.CLASSIC, program=entry.program)
     nobody = Unavailable(reason=Reason.REFUSED, detail="no process that may be asked for it holds this socket")
     return SocketFilter(kind=FilterKind.UNKNOWN, unavailable=outcome.failures.get(inode, nobody))
-
-
-def _packet_coverage(tables: Tables, namespaces: Namespaces) -> Coverage:
-    details = []
-    missed = len(tables.not_entered)
-    reason = None
-    if missed:
-        reason = tables.not_entered[0].reason
-        detail = (
-            f"{missed} of {len(namespaces.paths) + len(namespaces.unnamed)} network namespaces could not be entered"
-        )
-        details.append(f"{detail} ({tables.not_entered[0].detail}); {proc.more_rights()}")
-    if blind := proc.blind_spot():
-        reason = reason or Reason.UNSUPPORTED
-        details.append(blind)
-    status = CoverageStatus.PARTIAL if details else CoverageStatus.COMPLETE
-    if tables.unread and not tables.listed and tables.unread >= len(namespaces.paths) + len(namespaces.unnamed):
-        status = CoverageStatus.NONE
-    return Coverage(
-        sensor="packet_sockets",
-        status=status,
-        reason=reason,
-        detail="; ".join(details),
-        examined=len(tables.listed),
-        missed=missed,
-    )
-
-
-def _filter_coverage(
-    tables: Tables, descriptors: Descriptors, outcome: Interview, sockets: Sequence[Socket]
-) -> Coverage:
-    unknown = {each.inode for each in sockets if each.filter.kind is FilterKind.UNKNOWN}
-    undecided = unknown | outcome.failures.keys() | (tables.charged - descriptors.sockets - outcome.asked)
-    examined = len(outcome.asked | tables.clear)
-    details, reason = [], None
-    if descriptors.refused:
-        reason = Reason.REFUSED
-        details.append(f"the descriptors of {len(descriptors.refused)} processes may not be read; {proc.more_rights()}")
-    if undecided:
-        failure = next(iter(outcome.failures.values()), None)
-        reason = reason or (failure.reason if failure else Reason.REFUSED)
-        why = f" ({failure.detail})" if failure else ""
-        details.append(f"{len(undecided)} sockets may carry a filter and could not be asked{why}")
-    if descriptors.truncated:
-        reason = reason or Reason.FAILED
-        details.append("there are more descriptors than one look takes")
-    if blind := proc.blind_spot():
-        reason = reason or Reason.UNSUPPORTED
-        details.append(blind)
-    status = CoverageStatus.PARTIAL if details else CoverageStatus.COMPLETE
-    if undecided and not examined:
-        status = CoverageStatus.NONE
-    return Coverage(
-        sensor="socket_filters",
-        status=status,
-        reason=reason,
-        detail="; ".join(details),
-        examined=examined,
-        missed=len(undecided),
-    )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from beat_bridge.model.filters import FilterKind, Instruction, SocketFilter
 
 _SYS_PIDFD_GETFD = 438  # one number on every architecture but alpha
+_SYS_KCMP = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "loongarch64": 272, "ppc64le": 354, "s390x": 343}
+_KCMP_FILES = 2
 _SOL_SOCKET = 1
 _SO_TYPE, _SO_GET_FILTER, _SO_PROTOCOL, _SO_DOMAIN, _SO_COOKIE = 3, 26, 38, 39, 57  # asm-generic/socket.h
 _BPF_MAXINSNS = 4096
@@ -23,6 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_uint]
+_kcmp_number = _SYS_KCMP.get(os.uname().machine, -1)
 _getsockopt = _libc.getsockopt
 _getsockopt.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 _getsockname = _libc.getsockname
@@ -40,6 +43,11 @@ def pidfd_getfd(pidfd: int, descriptor: int) -> int:
     if duplicate < 0:
         raise _failure("pidfd_getfd")
     return int(duplicate)
+
+
+def share_descriptors(process: int, thread: int) -> bool:
+    """Whether two threads use one descriptor table; False also where kcmp(2) is not to be had."""
+    return bool(_syscall(_kcmp_number, process, thread, _KCMP_FILES, 0, 0) == 0)
 
 
 class SocketOptions:

@@ -53,6 +53,7 @@ def _visit(inode: int, paths: list[bytes], bulk: bool) -> None:
             "raw": [list(item) for item in found.raw.items()],
             "clear": list(found.memory.clear),
             "charged": list(found.memory.charged),
+            "local": list(found.local),
             "errors": found.errors,
         }
     )

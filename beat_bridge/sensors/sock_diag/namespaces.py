@@ -21,6 +21,7 @@ from beat_bridge.sensors.sock_diag.messages import PacketSocket
 from beat_bridge.sensors.sock_diag.survey import Survey, survey
 
 HELPER_SECONDS = 20.0
+VISIT_SECONDS = 60.0
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from beat_bridge.sensors.sock_diag.helper import main; main()"
 )
@@ -36,6 +37,7 @@ class _Answer(Value, frozen=True, kw_only=True):
     raw: tuple[tuple[int, int], ...] = ()
     clear: set[int] = set()  # noqa: RUF012 - msgspec copies an empty default for each answer
     charged: set[int] = set()  # noqa: RUF012
+    local: set[int] = set()  # noqa: RUF012
     errors: dict[str, int] = {}  # noqa: RUF012
 
 
@@ -65,11 +67,13 @@ def enter_directly(namespaces: Mapping[int, Sequence[str]], bulk: bool = True) -
                 found[inode] = survey(bulk)
 
     if namespaces:
-        # a thread of its own, since setns moves whoever calls it; every wait within survey() is bounded
+        # a thread of its own, since setns moves whoever calls it. Every wait within survey() is bounded; the path to
+        # a namespace may lead through a file system that does not answer
         visitor = threading.Thread(target=visit_all, name="doorwatch-visit", daemon=True)
         visitor.start()
-        visitor.join()
-    return found
+        visitor.join(VISIT_SECONDS)
+    late = Unavailable(reason=Reason.FAILED, detail=f"no answer within {VISIT_SECONDS:g} s")
+    return {inode: found.get(inode, late) for inode in namespaces}
 
 
 class Visit:
@@ -152,5 +156,6 @@ def _survey(answer: _Answer) -> Survey:
     found.raw = dict(answer.raw)
     found.memory.clear = answer.clear
     found.memory.charged = answer.charged
+    found.local = answer.local
     found.errors = answer.errors
     return found

@@ -38,13 +38,15 @@ SILENCE_SECONDS = 2.0
 class Survey:
     """The sockets of one network namespace."""
 
-    __slots__ = ("errors", "memory", "packet", "raw")
+    __slots__ = ("errors", "local", "memory", "packet", "raw")
 
     def __init__(self) -> None:
         self.packet: list[PacketSocket] = []
         self.raw: dict[int, int] = {}
         """Inode of each raw socket to its family, AF_INET or AF_INET6."""
         self.memory = OptionMemory()
+        self.local: set[int] = set()
+        """AF_UNIX sockets: other sockets may be on their way through them."""
         self.errors: dict[str, int] = {}
         """Table name to errno, for tables that could not be read (ENOENT: this kernel has no such interface)."""
 
@@ -66,10 +68,15 @@ def survey(bulk: bool = True) -> Survey:
                     result.raw[inode_and_memory(payload, table)[0]] = table.request[0]
     for table in BULK_TABLES if bulk else ():
         with _told(table.name, result):
+            memory = OptionMemory()
             for datagram in _dump(table.request):
-                _sort(datagram, table, result.memory)
+                _sort(datagram, table, memory)
+            result.memory.clear |= memory.clear
+            result.memory.charged |= memory.charged
+            if table.request[0] == socket.AF_UNIX:
+                result.local = memory.clear | memory.charged
     result.raw.pop(0, None)
-    for inodes in (result.memory.clear, result.memory.charged):
+    for inodes in (result.memory.clear, result.memory.charged, result.local):
         inodes.discard(0)  # connections that nobody has accepted yet, or that nobody has any more
     return result
 

@@ -9,6 +9,7 @@ from beat_bridge.sensors.host import network, sockets
 from beat_bridge.sensors.host.descriptors import Descriptors
 from beat_bridge.sensors.host.network import Listed
 from beat_bridge.sensors.host.socket_filters import Interview
+from beat_bridge.sensors.host.tables import Tables
 
 NEVER_AN_INODE = 1 << 40
 """Socket inodes have 32 bits."""
@@ -21,8 +22,8 @@ def _listed(namespace: int | None, **changes: object) -> Listed:
     return entry
 
 
-def _search(entry: Listed) -> sockets.Tables:
-    tables = sockets.Tables()
+def _search(entry: Listed) -> Tables:
+    tables = Tables()
     tables.take([entry])
     namespaces = network.namespaces([os.getpid()])
     sockets._search_holders([NEVER_AN_INODE], namespaces, tables, Descriptors(), Interview())
