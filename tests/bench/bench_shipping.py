@@ -40,8 +40,8 @@ from tests.lab.elasticsearch import Cluster, running
 from tests.lab.mappings import degraded
 
 DOCUMENTS = 40_000
-ROUNDS = 5
-WARM_UP = 3
+ROUNDS = 3
+WARM_UP = 2
 """Rounds that are not counted: a server's JVM compiles for some hundred thousand documents."""
 MILLION = 1_000_000
 CHUNK = 1000

@@ -264,7 +264,7 @@ def test_a_server_that_is_too_busy(stream: str, tmp_path: Path) -> None:
     """Real 429s, from a server with one writing thread and a queue of one, are waited out item by item."""
     with running(settings={"thread_pool.write.size": 1, "thread_pool.write.queue_size": 1}) as cluster:
         cluster.prepare(DATASET)
-        names = [f"{number}" for number in range(6000)]
+        names = [f"{number}" for number in range(3000)]
         with Spool(tmp_path) as spool:
             spool.append(event(stream, name) for name in names)
             ship_all(spool, cluster.options(), Limits(documents=50, in_flight=12))
