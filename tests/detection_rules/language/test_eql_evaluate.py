@@ -202,6 +202,7 @@ def test_a_condition_over_several_fields(condition: str, expected: bool) -> None
     assert holds(condition, TWO) is expected
 
 
+@settings(deadline=None)  # each example parses a query
 @given(st.lists(st.sampled_from(["a", "ab", "b", ""]), max_size=3), st.lists(st.sampled_from(["a", "B"]), max_size=3))
 def test_several_fields_agree_with_a_loop(left: list[str], right: list[str]) -> None:
     """Every pair is tried, as two loops would."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_rules.language import compile_query
@@ -56,6 +56,7 @@ def holds_one(document: dict[str, Any], terms: frozenset[tuple[str, str]]) -> bo
     )
 
 
+@settings(deadline=None)  # the first query of all builds the parser
 @given(queries(EQL_ATOMS), st.sampled_from(["any", "process"]), DOCUMENTS)
 def test_a_document_that_matches_eql_holds_a_term(condition: str, category: str, document: dict[str, Any]) -> None:
     """Whatever the EQL query and the document: a match holds one of the terms, where there are any."""
@@ -65,6 +66,7 @@ def test_a_document_that_matches_eql_holds_a_term(condition: str, category: str,
         assert holds_one(document, terms)
 
 
+@settings(deadline=None)  # the first query of all builds the parser
 @given(queries(KQL_ATOMS), DOCUMENTS)
 def test_a_document_that_matches_kql_holds_a_term(query: str, document: dict[str, Any]) -> None:
     """Whatever the KQL query and the document: a match holds one of the terms, where there are any."""
