@@ -1,5 +1,6 @@
 """The `doorwatch` command: gathers the rooms' commands and loads a room only when it is asked for."""
 
+import errno
 import importlib
 import os
 import sys
@@ -76,6 +77,7 @@ def main() -> NoReturn:
         # outside its standalone mode click returns the exit code that a command asked for
         asked = cli.main(standalone_mode=False)
         code = asked if isinstance(asked, int) else 0
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # a group called by its name alone: its help is the answer
         code = error.exit_code
@@ -94,10 +96,18 @@ def main() -> NoReturn:
             raise
         code = _complain(str(MissingExtraError(str(error.name), extra, f"`doorwatch {' '.join(sys.argv[1:2])}`")))
     except BrokenPipeError:
-        # the reader (head, less) has gone: nothing left to say, and nothing to flush at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = _give_up_on_output(0)  # the reader (head, less) has gone: nothing left to say
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        code = _give_up_on_output(_complain(f"the output cannot be written: {error.strerror}"))
     sys.exit(code)
+
+
+def _give_up_on_output(code: int) -> int:
+    """Leave nothing that Python would try to flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _complain(line: str) -> int:

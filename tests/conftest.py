@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.lab import capabilities
 
@@ -21,7 +22,13 @@ _reasons: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ask once what this machine can do."""
+    """Ask once what this machine can do, and settle how properties are tried.
+
+    No deadline: how fast an example runs says something about the machine, not about the claim. In CI the examples are
+    the same in every run, so that a change is judged by itself; elsewhere each run tries new ones.
+    """
+    settings.register_profile("doorwatch", deadline=None, derandomize=os.environ.get("CI") == "true")
+    settings.load_profile("doorwatch")
     config.stash[_counts] = Counter()
     config.stash[_reasons] = {
         "live": capabilities.live_obstacle(),

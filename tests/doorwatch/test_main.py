@@ -99,3 +99,17 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     )
     assert answer.stderr == ""
     assert answer.stdout.startswith("Usage")
+
+
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    """What cannot be written to standard output is said on standard error, with exit code 2."""
+    answer = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m doorwatch rules list --format json > /dev/full"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 2
+    assert answer.stderr == "doorwatch: the output cannot be written: No space left on device\n"
