@@ -18,7 +18,7 @@ from beat_bridge.cbpf.terms import Terms
 
 TRIALS = 2048
 """What none of them meets is as good a secret as a word of 12 bits."""
-BUDGET = 40_000
+BUDGET = 24_000
 """Nodes to evaluate in one analysis."""
 FEW_HITS = 8
 """After as many the answer is plain enough."""

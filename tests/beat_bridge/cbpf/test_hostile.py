@@ -10,7 +10,15 @@ from beat_bridge.cbpf.follow import WORK, follow
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.filters import Program
 from tests.beat_bridge.cbpf.assembler import assemble
-from tests.beat_bridge.cbpf.hostile import GENERATORS, at_random, converging, long_port_list, many_constants, word_list
+from tests.beat_bridge.cbpf.hostile import (
+    GENERATORS,
+    UDP,
+    at_random,
+    converging,
+    long_port_list,
+    many_constants,
+    word_list,
+)
 from tests.beat_bridge.cbpf.recorded import CLASSIC_MAGIC
 
 
@@ -89,3 +97,25 @@ def test_what_joining_made_up_is_not_demanded() -> None:
     judgement = judge(many_constants())
     assert judgement.verdict is Verdict.BENIGN
     assert judgement.summary == "Accepts nothing."
+
+
+def test_what_joined_states_hold_is_not_taken_for_a_calculation() -> None:
+    """Forty ways leave the source address behind, one a payload byte: too many to tell apart, and no secret."""
+    ways = "|".join(
+        f"ldh [x + 14]|jeq #{i}, next, n{i}|ld [26]|xor #{i * 977 + 1}|ja end|n{i}: ld #0" for i in range(40)
+    )
+    judgement = judge(
+        assemble(
+            f"{UDP}|ja ip|no: ret #0|ip: ld #0|{ways}|ldb [x + 22]|end: jeq #0x7255, next, drop|ret #1|drop: ret #0"
+        )
+    )
+    assert judgement.verdict is Verdict.UNKNOWN
+    assert not judgement.complete
+
+
+def test_a_word_asked_for_twice_gets_the_first_answer() -> None:
+    """In a ladder of comparisons the second rung for the same word is never reached."""
+    program = assemble(
+        "ldh [42]|jeq #1, drop, next|jeq #0x7255, drop, next|jeq #0x7255, yes, drop|yes: ret #1|drop: ret #0"
+    )
+    assert judge(program).summary == "Accepts nothing."
