@@ -1,7 +1,7 @@
 """Filters written to mislead: secrets in unusual spellings and places, and ordinary filters that look like secrets.
 
 `attacks.tsv` holds name, link, verdict, magic, one sentence each why, and the program as `tcpdump -ddd` prints it.
-The verdict is what a careful analyst says of it, written down before it was judged.
+The sentence argues for the verdict; the magic is what the program's author put there, where it can be said as words.
 """
 
 from pathlib import Path
