@@ -3,7 +3,7 @@
 Not to see a thing proves nothing where nobody could look. A finding is gone only for one of these reasons, in words:
 
 - the host was started anew: nothing of the boot before is left;
-- a complete look no longer shows it: every sensor that its kind depends on looked at everything;
+- a complete look no longer shows it: every sensor that its kind (and program) depends on looked at everything;
 - its process ended, its socket was closed, its file was removed: the thing is not in a list that shows all there are,
   even if not all of them could be looked into, or its process id belongs to a process that began later;
 - it was looked at again and is in order: the very thing is in the inventory and legible.
@@ -14,6 +14,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
+from beat_bridge.detectors.interpreters import is_interpreter
+from beat_bridge.detectors.locations import IN_MEMORY
 from beat_bridge.detectors.pid_files import has_the_shape
 from beat_bridge.detectors.scene import AF_PACKET, is_capturing, subject_of
 from beat_bridge.model.coverage import CoverageStatus
@@ -49,7 +51,8 @@ class Look:
         if finding.host.boot_id != host.boot_id:
             # an inventory that could not read its boot id proves no restart
             return "the host was started anew" if host.boot_id and finding.host.boot_id else ""
-        if SENSORS[finding.kind] <= self._complete:
+        excusable = finding.process is not None and _may_be_excused(finding.process)
+        if SENSORS[finding.kind] | ({"packet_sockets"} if excusable else set()) <= self._complete:
             return "a complete look no longer shows it"
         about = {"process": self._about_process, "socket": self._about_socket, "file": self._about_file}
         kind = finding.subject.partition(":")[0]
@@ -63,10 +66,9 @@ class Look:
                 return f"process id {was.pid} belongs to a later process"
             return "the process has ended" if "processes" in self._listed else ""
         legible = isinstance(now.executable, Executable) and isinstance(now.args, tuple)
-        # a memfd may be excused by what it does not hold, and a combination consists of more than the process
-        excusable = isinstance(now.executable, Executable) and now.executable.memfd
+        # some are excused by what they do not hold, and a combination consists of more than the process
         whole = finding.kind is not FindingKind.BACKDOOR_PROCESS
-        return _IN_ORDER if legible and whole and not excusable else ""
+        return _IN_ORDER if legible and whole and not _may_be_excused(now) else ""
 
     def _about_socket(self, finding: Finding) -> str:
         if finding.subject in self._sockets:
@@ -127,3 +129,11 @@ class Look:
     @cached_property
     def _hooks(self) -> AbstractSet[str]:
         return {f"hook:{hook.surface}:{hook.symbol}" for hook in self.inventory.hooks}
+
+
+def _may_be_excused(process: Process) -> bool:
+    """Whether a finding about it may hang on the packet sockets it holds."""
+    executable = process.executable
+    if not isinstance(executable, Executable):
+        return False
+    return executable.memfd or executable.filesystem in IN_MEMORY or is_interpreter(executable.path)

@@ -12,9 +12,13 @@ _VOLATILE = (
     "/var/tmp/",  # noqa: S108
 )
 """Where no package puts a program: emptied at boot or writable by everybody."""
+_TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108
 _PEOPLE = ("/home/", "/media/", "/mnt/", "/root/", "/srv/", "/var/www/")
 """Where people put programs."""
 _SYSTEM = ("/bin/", "/sbin/", "/lib/", "/lib64/", "/usr/")
+
+IN_MEMORY = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
+"""File systems that no disk keeps."""
 
 
 def real_path(path: str) -> str:
@@ -40,6 +44,11 @@ def in_shared_memory(path: str) -> bool:
 def is_volatile(path: str) -> bool:
     """No package puts a program here: shared memory, devices, temporary and run-time directories."""
     return real_path(path).startswith(_VOLATILE)
+
+
+def is_temporary(path: str) -> bool:
+    """Where people and build tools put what they run once."""
+    return path.startswith(_TEMPORARY)
 
 
 def is_peoples(path: str) -> bool:

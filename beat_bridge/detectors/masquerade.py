@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from beat_bridge.detectors.interpreters import is_emulator, is_interpreter
 from beat_bridge.detectors.locations import base_name, is_peoples, is_system, is_volatile
 from beat_bridge.detectors.scene import Scene, called, capitalised, subject_of
 from beat_bridge.detectors.shared_memory import is_container_runtime
@@ -73,12 +74,6 @@ _KERNEL_COMM = re.compile(
     r"(kworker/|ksoftirqd/|migration/|cpuhp/|idle_inject/|rcu_|rcuo|jbd2/|irq/|scsi_eh_|scsi_tmf_|xfs-|kthreadd$"
     r"|kswapd\d|khugepaged$|kauditd$|kdevtmpfs$|kcompactd\d|khungtaskd$|oom_reaper$|watchdogd?/|kblockd$)"
 )
-_INTERPRETER = re.compile(
-    r"(python|pypy|perl|ruby|php|lua|luajit|node|nodejs|java|tclsh|wish|mono|dotnet|guile|gjs|erl|beam|deno|bun|Rscript"
-    r"|R|bash|dash|ash|zsh|ksh|mksh|fish|sh|qemu-[a-z0-9_]+|ld-linux[a-z0-9_-]*|ld-musl[a-z0-9_-]*|ld)"
-    r"([-.]?\d[\w.]*|[-.]static|\.smp|\.so|\.so\.\d|-fpm[\d.]*|-cgi[\d.]*)*"
-)
-"""Programs that run others and let themselves be called like them."""
 _MANY_NAMES = frozenset(
     [
         "busybox",
@@ -123,7 +118,7 @@ def _as_kernel_thread(scene: Scene, process: Process, executable: Executable) ->
     title = " ".join(args).strip()
     if _KERNEL_TITLE.fullmatch(title):
         claim = f"it calls itself {title}, as ps shows kernel threads"
-    elif not title and isinstance(process.args, tuple) and _KERNEL_COMM.match(process.name):
+    elif not title and isinstance(process.args, tuple) and _KERNEL_COMM.match(process.name.strip("[]")):
         claim = f"it is named {process.name} like a kernel thread, and its arguments are empty"
     else:
         return None
@@ -141,9 +136,12 @@ def _as_kernel_thread(scene: Scene, process: Process, executable: Executable) ->
 
 def _as_program(scene: Scene, process: Process, executable: Executable) -> Finding | None:
     astray = executable.memfd or is_volatile(executable.path)
+    claims = list(_claims(process, executable))
     if not astray and may_have_any_name(executable.path):
-        return None
-    for claim in _claims(process, executable):
+        # a script may take a title as any program may; one that captures packets has no business with a daemon's
+        poses = is_interpreter(executable.path) and not is_emulator(executable.path) and scene.captures(process)
+        claims = [each for each in claims if poses and each.told_by == "first argument" and _is_daemon(each.word)]
+    for claim in claims:
         verdict, confidence, why = _weigh(claim.word, executable, astray=astray)
         if verdict is Verdict.BENIGN:
             continue
@@ -177,6 +175,10 @@ def _weigh(claim: str, executable: Executable, *, astray: bool) -> tuple[Verdict
     return Verdict.BENIGN, 0.0, ""
 
 
+def _is_daemon(word: str) -> bool:
+    return base_name(word) in DAEMONS
+
+
 def _claims(process: Process, executable: Executable) -> Iterator[_Claim]:
     if isinstance(process.args, tuple) and process.args and process.args[0] != executable.path:
         yield _Claim(title_word(process.args[0]), "first argument")
@@ -193,4 +195,4 @@ def title_word(title: str) -> str:
 def may_have_any_name(path: str) -> bool:
     """An interpreter, or a program that does what its first argument says."""
     name = base_name(path)
-    return name in _MANY_NAMES or _INTERPRETER.fullmatch(name) is not None
+    return name in _MANY_NAMES or is_interpreter(name)

@@ -189,3 +189,20 @@ def test_one_finding_for_one_process() -> None:
     (finding,) = found(process(812, SHM, ("[kworker/0:0]",), name="udevd"))
     assert finding.confidence == 0.97
     assert detect(inventory(process(812, "/usr/bin/x"), socket(5, (812,)))) == ()
+
+
+def test_a_script_that_captures_under_a_daemons_name_is_suspicious() -> None:
+    """An interpreter that gave itself a daemon's title is left alone, unless it holds a packet socket."""
+    poser = process(812, "/usr/bin/python3.11", ("/sbin/auditd", "-n"), name="auditd")
+    kinds = {finding.kind for finding in detect(inventory(poser, socket(5, (812,))))}
+    assert kinds == {FindingKind.MASQUERADE}
+    emulated = process(812, "/usr/bin/qemu-aarch64-static", ("/sbin/auditd", "-n"), name="auditd")
+    assert detect(inventory(emulated, socket(5, (812,)))) == ()
+    assert detect(inventory(poser)) == ()
+
+
+@pytest.mark.parametrize("name", ["kworker/0:1", "[kworker/0:1]", "[kswapd0]"])
+def test_a_kernel_threads_name_with_empty_arguments_is_found(name: str) -> None:
+    """Whether or not the name brings the brackets that ps would add, a program with empty arguments is no thread."""
+    (finding,) = found(process(812, "/usr/bin/tail", (), name=name))
+    assert (finding.verdict, finding.confidence) == (Verdict.MALICIOUS, 0.97)

@@ -1,5 +1,7 @@
 """Programs that run from memory."""
 
+from typing import Any
+
 import pytest
 
 from beat_bridge.detectors import detect
@@ -78,3 +80,73 @@ def test_ordinary_programs_are_quiet(seen: Process) -> None:
 def test_what_only_poses_as_a_runtime_is_found(things: tuple[Process | Socket, ...]) -> None:
     """Near-misses of the container runtime's excuse, one for each condition."""
     assert found(*things)
+
+
+INIT = process(1, "/usr/lib/systemd/systemd")
+TMPFS: dict[str, Any] = {"filesystem": "tmpfs", "start_ticks": 9000}
+
+
+@pytest.mark.parametrize(
+    "things",
+    [
+        pytest.param((process(812, "/home/u/x/p", deleted=True, **TMPFS),), id="removed"),
+        pytest.param((process(812, "/usr/sbin/sshd", **TMPFS),), id="mounted over a system program"),
+        pytest.param((process(812, "/home/u/x/p", **TMPFS), socket(5, (812,))), id="captures"),
+        pytest.param((process(812, "/tmp/p", **TMPFS), socket(5, (812,))), id="captures from /tmp"),  # noqa: S108
+    ],
+)
+def test_a_tmpfs_of_another_name_is_suspicious_in_company(things: tuple[Process | Socket, ...]) -> None:
+    """A program on any file system in memory is found once it removed itself, poses as the system's, or captures."""
+    (finding,) = found(INIT, *things)
+    assert (finding.verdict, finding.confidence, finding.techniques) == (Verdict.SUSPICIOUS, 0.6, ("T1564",))
+
+
+@pytest.mark.parametrize(
+    "things",
+    [
+        pytest.param((INIT, process(812, "/home/u/build/p", **TMPFS)), id="a build"),
+        pytest.param((INIT, process(812, "/tmp/p", deleted=True, **TMPFS)), id="an installer"),  # noqa: S108
+        pytest.param((INIT, process(812, "/home/u/x/p", deleted=True, replaced=True, **TMPFS)), id="built anew"),
+        pytest.param((INIT, process(812, "/home/u/x/p", deleted=True)), id="on disk"),
+        pytest.param((process(1, "/init", filesystem="tmpfs"), process(812, "/usr/bin/p", **TMPFS)), id="live system"),
+        pytest.param(
+            (INIT, process(9, "/usr/sbin/mdmon", deleted=True, filesystem="ramfs", start_ticks=300)), id="initramfs"
+        ),
+    ],
+)
+def test_programs_in_memory_alone_are_quiet(things: tuple[Process, ...]) -> None:
+    """Near-misses, one for each condition."""
+    assert found(*things) == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("python3", SHM),
+        ("python3", "-u", SHM, "--fast"),
+        ("python3", "-W", "ignore", SHM),
+        ("/lib64/ld-linux-x86-64.so.2", SHM),
+    ],
+)
+def test_a_script_in_shared_memory_is_suspicious(args: tuple[str, ...]) -> None:
+    """What an interpreter, or the dynamic linker, was told to run lies in shared memory."""
+    path = args[0] if args[0].startswith("/") else "/usr/bin/python3.11"
+    (finding,) = found(process(812, path, args))
+    assert (finding.verdict, finding.confidence) == (Verdict.SUSPICIOUS, 0.6)
+    assert finding.techniques == ("T1059", "T1564")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("python3", "train.py", SHM),
+        ("python3", "-c", "pass", SHM),
+        ("python3", "-m", "train", SHM),
+        ("python3", "-W", SHM, "train.py"),
+        (),
+    ],
+)
+def test_data_in_shared_memory_is_quiet(args: tuple[str, ...]) -> None:
+    """A path in shared memory that is no script is what shared memory is for."""
+    assert found(process(812, "/usr/bin/python3.11", args)) == []
+    assert found(process(812, "/usr/bin/tail", ("tail", SHM))) == []
