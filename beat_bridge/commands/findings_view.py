@@ -1,6 +1,7 @@
 """Findings for people: most severe first, what one finding combines folded into it, gaps below."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,6 +18,8 @@ STYLES = {
     Verdict.UNKNOWN: "bold magenta",
     Verdict.BENIGN: "green",
 }
+_NAMED = 20
+"""Processes that a group of findings names."""
 
 
 def print_findings(inventory: Inventory, findings: Sequence[Finding]) -> None:
@@ -29,10 +32,10 @@ def print_findings(inventory: Inventory, findings: Sequence[Finding]) -> None:
     console = Console(highlight=False)
     kinds = {finding.key: _words(finding.kind) for finding in findings}
     folded = {key for finding in findings for key in finding.related}
-    console.print(Text(f"Findings on {printable(inventory.host.name)}: {_counts(findings) or 'none'}", style="bold"))
-    for finding in findings:
-        if finding.key not in folded:
-            _print_finding(console, finding, [kinds[key] for key in finding.related if key in kinds])
+    shown = [finding for finding in findings if finding.key not in folded]
+    console.print(Text(f"Findings on {_line(inventory.host.name)}: {_counts(shown) or 'none'}", style="bold"))
+    for alike in grouped(shown):
+        _print_finding(console, alike, [kinds[key] for key in alike[0].related if key in kinds])
     console.print()
     if inventory.gaps or not inventory.coverage:
         print_table(
@@ -45,11 +48,30 @@ def print_findings(inventory: Inventory, findings: Sequence[Finding]) -> None:
         console.print(Text(f"Every sensor looked at everything: {', '.join(c.sensor for c in inventory.coverage)}."))
 
 
-def _print_finding(console: Console, finding: Finding, combined: Sequence[str]) -> None:
+def grouped(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings that say the same of different processes, together; each group in the place of its first."""
+    groups: dict[Hashable, list[Finding]] = {}
+    for finding in findings:
+        said = (finding.kind, finding.verdict, finding.confidence, finding.techniques)
+        texts = (_unnumbered(text, finding) for text in (finding.explanation, *finding.reasons))
+        groups.setdefault((said, tuple(texts)), []).append(finding)
+    return list(groups.values())
+
+
+def _unnumbered(text: str, finding: Finding) -> str:
+    """What is said without the numbers of the one process and socket it is said of."""
+    numbers = [str(finding.process.pid)] if finding.process is not None else []
+    numbers += [str(finding.socket.inode)] if finding.socket is not None else []
+    return re.sub(rf"\b(?:{'|'.join(numbers)})\b", "N", text) if numbers else text
+
+
+def _print_finding(console: Console, alike: Sequence[Finding], combined: Sequence[str]) -> None:
+    """One finding, or several that say the same: told of the first, with the names of all."""
+    finding = alike[0]
     head = Text("\n")
     head.append(finding.verdict.value, style=STYLES[finding.verdict])
     head.append(f"  {_words(finding.kind)}", style="bold")
-    head.append(f"  {_subject(finding)}  ")
+    head.append(f"  {_subject(finding) if len(alike) == 1 else f'{len(alike)} alike'}  ")
     head.append(f"{finding.confidence:.0%}", style="dim")
     console.print(head)
     lines = [finding.explanation, *(f"· {reason}" for reason in finding.reasons)]
@@ -59,8 +81,10 @@ def _print_finding(console: Console, finding: Finding, combined: Sequence[str]) 
         lines.append(f"Combines: {', '.join(combined)}.")
     if finding.techniques:
         lines.append(f"ATT&CK: {', '.join(finding.techniques)}")
+    if len(alike) > 1:
+        lines.append(f"All {len(alike)}: {_some([_subject(each) for each in alike])}. Told above of the first.")
     for line in lines:
-        console.print(Padding(Text(printable(line)), (0, 0, 0, 2), expand=False))
+        console.print(Padding(Text(_line(line)), (0, 0, 0, 2), expand=False))
 
 
 def _counts(findings: Sequence[Finding]) -> str:
@@ -72,10 +96,19 @@ def _words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
 def _subject(finding: Finding) -> str:
     if finding.process is None:
-        return printable(finding.subject)
-    return printable(f"{finding.process.name} ({finding.process.pid})")
+        return _line(finding.subject)
+    return _line(f"{finding.process.name} ({finding.process.pid})")
+
+
+def _line(text: str) -> str:
+    """Text in one line: nor may a name begin a line that seems to be ours."""
+    return printable(text).replace("\n", "\\x0a")
 
 
 def _gap(reason: object, detail: str) -> str:

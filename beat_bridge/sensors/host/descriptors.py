@@ -4,7 +4,7 @@ Only links are read, which asks no file system and cannot hang; nothing is opene
 """
 
 import os
-from collections.abc import Iterable, KeysView
+from collections.abc import KeysView, Sequence
 from dataclasses import dataclass, field
 
 from beat_bridge.sensors.host import proc
@@ -42,7 +42,7 @@ class Descriptors:
     refused: list[int] = field(default_factory=list)
     """Processes whose descriptors this one may not read; kernel threads and zombies, which have none, left out."""
     truncated: bool = False
-    """There were more than MAX_DESCRIPTORS."""
+    """There were more descriptors, threads or processes than one look takes."""
 
     @property
     def sockets(self) -> KeysView[int]:
@@ -90,9 +90,9 @@ class Descriptors:
             self.stdio.setdefault(pid, {})[number] = target
 
 
-def walk(pids: Iterable[int]) -> Descriptors:
+def walk(pids: Sequence[int]) -> Descriptors:
     """Read the descriptor tables of processes; one that vanishes meanwhile is no gap."""
-    found = Descriptors()
+    found = Descriptors(truncated=len(pids) >= proc.MAX_PROCESSES)
     for pid in pids:
         if found.examined > MAX_DESCRIPTORS:
             found.truncated = True

@@ -11,6 +11,7 @@ PF_KTHREAD = 0x00200000  # include/linux/sched.h
 MAX_THREADS = 1024
 MAX_PROCESSES = 1 << 17
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+_COVERED = re.compile(rb"^\d+ \d+ \d+:\d+ \S+ /proc/(\d+)[ /]", re.MULTILINE)
 _NAMED = re.compile(r"(net|socket):\[(\d+)\]")
 
 
@@ -176,7 +177,12 @@ def lines(raw: bytes) -> Iterator[list[str]]:
 
 
 def blind_spot() -> str:
-    """Why this /proc does not show every process of the machine, as one line; empty where it does."""
+    """Why this /proc does not show every process of the machine as it is, as one line; empty where it does."""
+    return confined() or covered()
+
+
+def confined() -> str:
+    """Why there may be processes that this /proc does not list; empty where it lists them all."""
     try:
         if link("/proc/self/ns/pid") != INITIAL_PID_NAMESPACE:
             return "this runs in a PID namespace and sees nothing outside it; run it on the host"
@@ -184,6 +190,25 @@ def blind_spot() -> str:
     except OSError:
         return "/proc hides other users' processes (mount option hidepid); run as root"
     return ""
+
+
+def covered() -> str:
+    """Which processes are hidden under a mount on their directory (ATT&CK T1564.013); empty where none is."""
+    try:
+        pids = parse_covered(read("/proc/self/mountinfo", 16 << 20))
+    except OSError:
+        return ""
+    if not pids:
+        return ""
+    listed = ", ".join(map(str, pids[:8])) + (", ..." if len(pids) > 8 else "")
+    return (
+        f"something is mounted over /proc/PID and hides what these processes are: {listed}; unmount it and look again"
+    )
+
+
+def parse_covered(raw: bytes) -> list[int]:
+    """The processes under whose directory in /proc the mounts of a mountinfo file lie (proc_pid_mountinfo(5))."""
+    return sorted({int(pid) for pid in _COVERED.findall(raw)})
 
 
 def more_rights() -> str:

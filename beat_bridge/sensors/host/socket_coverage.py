@@ -83,7 +83,7 @@ def filter_coverage(
         details.append(_waiting(in_flight))
     if descriptors.truncated:
         reason = reason or Reason.FAILED
-        details.append("there are more descriptors than one look takes")
+        details.append("there are more descriptors, threads or processes than one look takes")
     if blind := proc.blind_spot():
         reason = reason or Reason.UNSUPPORTED
         details.append(blind)

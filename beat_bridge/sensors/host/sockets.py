@@ -55,7 +55,7 @@ def look_at_sockets() -> SocketLook:
     orphans = [inode for inode in tables.listed if not _is_held(inode, descriptors) and inode not in outcome.answers]
     if orphans:
         _search_holders(orphans, namespaces, tables, descriptors, outcome)
-    complete = not descriptors.refused and not descriptors.truncated and proc.blind_spot() == ""
+    complete = not descriptors.refused and not descriptors.truncated and not proc.confined()
     sockets = tuple(
         _merge(inode, tables.listed.get(inode), outcome, descriptors, complete)
         for inode in sorted(tables.listed.keys() | outcome.answers.keys())

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from beat_bridge.commands.scan import scan
+from beat_bridge.commands.findings_view import print_findings
+from beat_bridge.commands.scan import noteworthy, scan
+from beat_bridge.detectors import detect
 from beat_bridge.ecs.fields import unknown_fields
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Reason, Viewpoint
@@ -20,6 +22,8 @@ from beat_bridge.model.filters import FilterKind, Instruction, SocketFilter
 from beat_bridge.model.host import Host
 from beat_bridge.model.inventory import Inventory, decode, encode
 from beat_bridge.model.sockets import Holder, Socket
+from tests.inventories import builders
+from tests.inventories.builders import process
 from tests.lab import processes as lab
 
 COMPLETE = tuple(
@@ -143,3 +147,24 @@ def test_the_command_itself_exits_with_the_code() -> None:
     )
     assert answer.returncode == 3
     assert b"run as root" in answer.stdout
+
+
+def test_findings_that_say_the_same_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Thirty processes of one kind make one entry that names them; a different one stays apart."""
+    alike = [process(100 + n, "/dev/shm/x", filesystem="tmpfs") for n in range(30)]  # noqa: S108
+    look = builders.inventory(*alike, process(500, "/memfd:x", memfd=True, deleted=True))
+    print_findings(look, noteworthy(detect(look)))
+    shown = capsys.readouterr().out
+    assert shown.count("\nsuspicious  ") == 2
+    assert "30 alike" in shown
+    assert "x (100), x (101)" in shown
+    assert "and 10 more" in shown
+
+
+def test_a_name_cannot_begin_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line breaks and escape sequences in the names of a hostile process are shown, not carried out."""
+    look = builders.inventory(process(501, "/dev/shm/\x1b[2J\nEvery sensor", name="a\nb"))  # noqa: S108
+    print_findings(look, noteworthy(detect(look)))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert not any(line.startswith(("b (501)", "Every sensor ")) for line in shown.splitlines()[:-1])

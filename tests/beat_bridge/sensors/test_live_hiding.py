@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from beat_bridge.model.coverage import CoverageStatus
+from beat_bridge.sensors.host import proc
 from beat_bridge.sensors.host.sockets import SocketLook, look_at_sockets
 from tests.lab import processes as lab
 
@@ -200,3 +201,16 @@ def test_descriptors_that_are_received_are_no_gap() -> None:
 
     found, fixture = _look(setup)
     assert all(str(fixture.pid) not in account.detail for account in found.coverage)
+
+
+def test_a_mount_over_a_process_is_said() -> None:
+    """A file system mounted over /proc/PID makes a line that names the process."""
+
+    def setup() -> Sequence[int]:
+        lab.unshare(_CLONE_NEWNS)
+        before = len(proc.covered())
+        assert _libc.mount(b"tmpfs", f"/proc/{os.getppid()}".encode(), b"tmpfs", 0, None) == 0
+        return [before, int(str(os.getppid()) in proc.covered())]
+
+    with lab.running(setup) as fixture:
+        assert fixture.told == (0, 1)
