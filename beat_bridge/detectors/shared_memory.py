@@ -3,8 +3,8 @@
 Confidence: 0.7 for a program in shared memory, 0.95 where it also removed itself (what BPFDoor does), 0.8 for a memfd,
 0.6 for a script in shared memory that an interpreter runs. A program on any other file system that lives in memory
 counts (0.6) only with one thing more, since people build and run in /tmp: it removed itself, it has the path of a
-system program (mounted over it, where others do not see the mount), or it captures packets. Where init itself runs
-from memory (a live system, a diskless host) that says nothing, nor of what the initramfs left running.
+system program (mounted over it, where others do not see the mount), or it captures packets. Where no program
+of the system lies on a disk (a diskless host) that says nothing, nor of what the initramfs left running.
 Container runtimes run from a sealed memfd copy of themselves to protect the host's binary (CVE-2019-5736); they are
 known by the copy's name and their own, and only as long as they hold no packet or raw socket.
 """
@@ -79,9 +79,8 @@ def find(scene: Scene) -> Iterator[Finding]:
 
 def _in_other_memory(scene: Scene, process: Process, executable: Executable) -> str:
     """What makes a program in memory worth telling; empty where nothing does."""
-    init = scene.processes.get(1)
-    at_home = init is None or not isinstance(init.executable, Executable) or init.executable.filesystem in IN_MEMORY
-    if executable.filesystem not in IN_MEMORY or at_home:
+    # an init that came with the initramfs and stayed says nothing of where the system's programs lie
+    if executable.filesystem not in IN_MEMORY or not any(map(_is_on_disk, scene.inventory.processes)):
         return ""
     if scene.captures(process):
         return "it captures packets"
@@ -103,6 +102,14 @@ def is_container_runtime(scene: Scene, process: Process) -> bool:
         and base_name(args[0] if args else "") in _RUNTIMES
         and not scene.captures(process)
     )
+
+
+def _is_on_disk(process: Process) -> bool:
+    """A program of the system that lies where a disk keeps it."""
+    executable = process.executable
+    if not isinstance(executable, Executable):
+        return False
+    return bool(executable.filesystem) and executable.filesystem not in IN_MEMORY and is_system(executable.path)
 
 
 def _script(scene: Scene, process: Process, script: str) -> Finding:
