@@ -1,0 +1,146 @@
+"""A kernel build as it runs in one guest: names, addresses, types, and the code as it should be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from drgn import Program
+
+from beat_bridge.errors import DoorwatchError
+from beat_bridge.sensors.hypervisor.memory import PhysicalMemory
+from beat_bridge.sensors.hypervisor.symbols import finders
+from beat_bridge.sensors.hypervisor.symbols.btf import Btf
+from beat_bridge.sensors.hypervisor.symbols.build import KernelBuild, build_from_image, build_from_memory
+from beat_bridge.sensors.hypervisor.symbols.symbol_table import KernelSymbol
+from beat_bridge.sensors.hypervisor.symbols.vmcoreinfo import START_KERNEL_MAP, VmCoreInfo, find_vmcoreinfo
+
+
+class UnknownSymbolError(DoorwatchError, LookupError):
+    """This kernel has no symbol of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kernel in one guest in one boot. Addresses are those of the guest, KASLR slide included."""
+
+    build: KernelBuild
+    boot: VmCoreInfo
+
+    @property
+    def build_id(self) -> str:
+        """GNU build id in hexadecimal."""
+        return self.build.build_id
+
+    @property
+    def release(self) -> str:
+        """`uname -r`."""
+        return self.boot.release
+
+    @property
+    def kernel_offset(self) -> int:
+        """KASLR slide in bytes."""
+        return self.boot.kernel_offset
+
+    @property
+    def phys_base(self) -> int:
+        """As the kernel's variable of that name, in bytes."""
+        return self.boot.phys_base
+
+    @property
+    def types(self) -> Btf:
+        """The kernel's types."""
+        return self.build.types
+
+    @property
+    def text_start(self) -> int:
+        """Address of the first byte of code (`_text`)."""
+        return self.build.text_start + self.kernel_offset
+
+    @property
+    def text_end(self) -> int:
+        """Address behind the last (`_etext`)."""
+        return self.build.text_end + self.kernel_offset
+
+    def find(self, name: str) -> int | None:
+        """The address of a symbol; of several with one name, the lowest. A per-CPU variable's is its offset."""
+        places = self.build.symbols.places(name)
+        return self._slid(self.build.symbols.addresses[places[0]]) if places else None
+
+    def address(self, name: str) -> int:
+        """The same.
+
+        Raises:
+            UnknownSymbolError: There is none.
+        """
+        found = self.find(name)
+        if found is None:
+            raise UnknownSymbolError(f"kernel {self.release} has no symbol {name}")
+        return found
+
+    def symbol_at(self, address: int) -> KernelSymbol | None:
+        """The symbol whose bytes hold an address; None outside the kernel's image (modules, BPF programs, data)."""
+        link = address - self.kernel_offset
+        if not START_KERNEL_MAP <= link < self.build.symbols.addresses[-1]:
+            return None
+        place = self.build.symbols.before(link)
+        return None if place is None else self._symbol(place)
+
+    def symbols_named(self, name: str) -> Iterator[KernelSymbol]:
+        """All symbols of a name: static functions may share one."""
+        return map(self._symbol, self.build.symbols.places(name))
+
+    def all_symbols(self) -> Iterator[KernelSymbol]:
+        """Every symbol, ascending."""
+        return map(self._symbol, range(len(self.build.symbols)))
+
+    def physical(self, address: int) -> int:
+        """The guest-physical address of an address in the kernel's image."""
+        return self.boot.physical(address)
+
+    def register_finders(self, prog: Program) -> None:
+        """Let a drgn program take its types, constants, functions, per-CPU variables and symbols from here."""
+        finders.register_finders(prog, self)
+
+    def _slid(self, link: int) -> int:
+        return link + self.kernel_offset if link >= START_KERNEL_MAP else link
+
+    def _symbol(self, place: int) -> KernelSymbol:
+        symbol = self.build.symbols.at(place)
+        return replace(symbol, address=self._slid(symbol.address))
+
+
+def load_profile(image: Path | None, memory: PhysicalMemory) -> Profile:
+    """Find out which kernel runs in this memory, and all about it.
+
+    Args:
+        image: The kernel's file, if it is at hand: its word is better than the guest's.
+        memory: The guest's RAM.
+
+    Raises:
+        DoorwatchError: No Linux kernel runs there, or the image is of another, or it has no types.
+    """
+    boot = find_vmcoreinfo(memory)
+    build = build_from_memory(memory, boot) if image is None else build_from_image(image)
+    if boot.build_id and build.build_id != boot.build_id:
+        raise DoorwatchError(
+            f"{image}: this is the kernel {build.release} (build id {build.build_id[:16]}), "
+            f"but the guest runs {boot.release} (build id {boot.build_id[:16]}): give that kernel's image"
+        )
+    profile = Profile(build, boot)
+    _agree(profile)
+    return profile
+
+
+def _agree(profile: Profile) -> None:
+    """Every symbol that VMCOREINFO names must be where the symbol table has it.
+
+    Raises:
+        DoorwatchError: One is not.
+    """
+    for name, address in profile.boot.symbols.items():
+        found = profile.find(name)
+        if found is not None and found != address and address >= START_KERNEL_MAP:
+            raise DoorwatchError(
+                f"kernel {profile.release}: VMCOREINFO has {name} at {address:#x}, its symbol table at {found:#x}: "
+                "the guest's note does not belong to this kernel"
+            )
