@@ -22,14 +22,11 @@ _LZ4_LEGACY_BLOCK = 8 << 20
 """Largest size of one unpacked block (lib/decompress_unlz4.c, LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE)."""
 
 
-def read_kernel(path: Path) -> bytes:
-    """Read a bzImage (`/boot/vmlinuz-...`) or a plain vmlinux.
-
-    Returns:
-        The ELF file, followed by the relocation table where it came out of a bzImage.
+def read_image(path: Path) -> bytes:
+    """The file as it is.
 
     Raises:
-        DoorwatchError: The file is missing, too large, truncated, or no kernel.
+        DoorwatchError: It is missing, unreadable, or too large for a kernel.
     """
     try:
         with path.open("rb") as stream:
@@ -38,11 +35,22 @@ def read_kernel(path: Path) -> bytes:
         raise DoorwatchError(f"{path}: cannot read this kernel image: {error.strerror}") from error
     if len(image) > MAX_IMAGE:
         raise DoorwatchError(f"{path}: larger than {MAX_IMAGE >> 20} MiB: not a kernel image")
-    return unpack_kernel(image, str(path))
+    return image
 
 
 def unpack_kernel(image: bytes, source: str) -> bytes:
-    """The same from bytes; `source` names them in the error line."""
+    """From a bzImage (`/boot/vmlinuz-...`) or a plain vmlinux to the kernel.
+
+    Args:
+        image: The file's bytes.
+        source: The file, for the error line.
+
+    Returns:
+        The ELF file, followed by the relocation table where it came out of a bzImage.
+
+    Raises:
+        DoorwatchError: It is truncated, damaged, or no kernel.
+    """
     if image.startswith(b"\x7fELF"):
         return image
     if image[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:

@@ -48,10 +48,13 @@ class Kind(IntEnum):
     ENUM64 = 19
 
 
-_FIXED = (0, 4, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 4, 0, 0)
-"""Bytes behind `struct btf_type`, by kind."""
-_EACH = (0, 0, 0, 0, 12, 12, 8, 0, 0, 0, 0, 0, 0, 8, 0, 12, 0, 0, 0, 12)
-"""Bytes of each of its vlen items, by kind."""
+_WORDS = (
+    *((-1, 0), (1, 0), (0, 0), (3, 0), (0, 3), (0, 3), (0, 2), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 2)),
+    *((1, 0), (0, 3), (0, 0), (1, 0), (0, 0), (0, 3)),
+    *((-1, 0),) * 12,
+)
+"""By kind: 32-bit words behind `struct btf_type`, and words of each of its vlen items; -1 where no kind is."""
+_ENUMERATIONS = frozenset((Kind.ENUM, Kind.ENUM64))
 
 
 class BtfError(DoorwatchError):
@@ -173,34 +176,27 @@ class Btf:
         return self._first_id + len(self.index.offsets)
 
     def _read_index(self) -> Index:
-        data, at, end = self.data, self._types, self._types_end
+        """Step from record to record, counting in the 32-bit words that BTF is made of."""
+        whole = (self._types_end - self._types) & ~3
+        words = array("I", self.data[self._types : self._types + whole])
         offsets, named, constants = array("I"), [], []
-        fields = _TYPE.unpack_from
-        number = self._first_id
-        while at < end:
-            if at + 12 > end:
-                raise BtfError(f"{self.source}: type {number} is cut off")
-            name, info, _ = fields(data, at)
-            kind = info >> 24 & 0x1F
-            if not 0 < kind <= Kind.ENUM64:
-                raise BtfError(f"{self.source}: type {number} is of the unknown kind {kind}")
-            offsets.append(at)
-            at += 12
-            each = _EACH[kind]
-            items = at
-            at += _FIXED[kind] + (each * (info & 0xFFFF) if each else 0)
+        at, end, number = 0, len(words), self._first_id
+        while at + 3 <= end:
+            offsets.append(self._types + 4 * at)
+            name, info = words[at], words[at + 1]
+            fixed, each = _WORDS[info >> 24 & 0x1F]
+            if fixed < 0:
+                raise BtfError(f"{self.source}: type {number} is of the unknown kind {info >> 24 & 0x1F}")
             if name:
                 named.append(name << 32 | number)
-            if kind in (Kind.ENUM, Kind.ENUM64) and at <= end:
-                step = each // 4
-                words = array("I", data[items:at])[::step]
-                constants += [word << 32 | number for word in words]
+            items = at + 3
+            at = items + fixed + each * (info & 0xFFFF)
+            if info >> 24 & 0x1F in _ENUMERATIONS:
+                constants += [word << 32 | number for word in words[items:at:each]]
             number += 1
-        if at != end or number > MAX_TYPES:
-            raise BtfError(f"{self.source}: its records do not end where its header says")
-        named.sort()
-        constants.sort()
-        return Index(offsets, array("Q", named), array("Q", constants))
+        if at != end or self._types_end - self._types != whole or number > MAX_TYPES:
+            raise BtfError(f"{self.source}: truncated or damaged: its types do not end where its header says")
+        return Index(offsets, array("Q", sorted(named)), array("Q", sorted(constants)))
 
     def string(self, offset: int) -> str:
         """The name at an offset of the strings.

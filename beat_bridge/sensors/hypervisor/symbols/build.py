@@ -4,12 +4,11 @@ import re
 from array import array
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from beat_bridge.errors import DoorwatchError
+from beat_bridge.sensors.hypervisor import elf
 from beat_bridge.sensors.hypervisor.memory import MemoryFault, PhysicalMemory
-from beat_bridge.sensors.hypervisor.symbols import elf
-from beat_bridge.sensors.hypervisor.symbols.boot_image import read_kernel
+from beat_bridge.sensors.hypervisor.symbols.boot_image import unpack_kernel
 from beat_bridge.sensors.hypervisor.symbols.btf import Btf
 from beat_bridge.sensors.hypervisor.symbols.kallsyms import Kallsyms, decode
 from beat_bridge.sensors.hypervisor.symbols.relocations import Relocations, read_relocations
@@ -52,14 +51,13 @@ class KernelBuild:
     """What KASLR changes; None where the image has no table, and from MEMORY."""
 
 
-def build_from_image(path: Path) -> KernelBuild:
-    """Read a kernel's file (`/boot/vmlinuz-...`, or vmlinux).
+def build_from_image(image: bytes, source: str) -> KernelBuild:
+    """Take a kernel's file (`/boot/vmlinuz-...`, or vmlinux) apart.
 
     Raises:
-        DoorwatchError: It is missing, truncated or no kernel, or was built without BTF or kallsyms.
+        DoorwatchError: It is truncated or no kernel, or was built without BTF or kallsyms.
     """
-    source = str(path)
-    data = read_kernel(path)
+    data = unpack_kernel(image, source)
     sections = elf.read_sections(data, source)
 
     def content(name: str, why: str) -> bytes:

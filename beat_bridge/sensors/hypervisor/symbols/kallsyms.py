@@ -132,23 +132,23 @@ def _names(data: bytes, place: int, limit: int) -> _Names | None:
     (count,) = struct.unpack_from("<I", data, place)
     if not 0 < count <= MAX_SYMBOLS:
         return None
-    at = place + 8
+    at = first = place + 8
     compressed: list[bytes] = []
     markers = array("I")
-    for number in range(count):
-        if number % _MARKER_EVERY == 0:
-            markers.append(at - place - 8)
-            if number == _MARKER_EVERY and data.find(markers.tobytes(), at, limit) < 0:
-                return None  # a cheap farewell to what is no table
-        if at + 2 > limit:
-            return None
-        size = data[at]
-        at += 1
-        if size & 0x80:  # since 5.18 a long name's length takes two bytes, seven bits first
-            size = size & 0x7F | data[at] << 7
+    for begun in range(0, count, _MARKER_EVERY):
+        markers.append(at - first)
+        if at >= limit or (begun == _MARKER_EVERY and data.find(markers.tobytes(), at, limit) < 0):
+            return None  # the second: a cheap farewell to what is no table
+        for _ in range(min(_MARKER_EVERY, count - begun)):
+            size = data[at]
             at += 1
-        compressed.append(data[at : at + size])
-        at += size
+            if size & 0x80:  # since 5.18 a long name's length takes two bytes, seven bits first
+                size = size & 0x7F | data[at] << 7
+                at += 1
+            compressed.append(data[at : at + size])
+            at += size
+            if at > limit:
+                return None
     at = _aligned(at)
     return _Names(place, compressed) if data.startswith(markers.tobytes(), at) else None
 
@@ -174,7 +174,7 @@ def _resolve(offsets: "array[int]", base: int) -> "array[int] | None":
         [offset if offset >= 0 else base - 1 - offset for offset in offsets],
         [base + (offset & 0xFFFF_FFFF) for offset in offsets],
     ):
-        if resolved[-1] < _TOP and all(map(int.__le__, resolved, resolved[1:])):
+        if resolved[-1] < _TOP and sorted(resolved) == resolved:
             return array("Q", resolved)
     return None
 

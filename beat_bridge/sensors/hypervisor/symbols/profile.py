@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from drgn import Program
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.sensors.hypervisor.memory import PhysicalMemory
-from beat_bridge.sensors.hypervisor.symbols import finders
+from beat_bridge.sensors.hypervisor.symbols import cache, finders
+from beat_bridge.sensors.hypervisor.symbols.boot_image import read_image
 from beat_bridge.sensors.hypervisor.symbols.btf import Btf
 from beat_bridge.sensors.hypervisor.symbols.build import KernelBuild, build_from_image, build_from_memory
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import KernelSymbol
@@ -109,18 +111,20 @@ class Profile:
         return replace(symbol, address=self._slid(symbol.address))
 
 
-def load_profile(image: Path | None, memory: PhysicalMemory) -> Profile:
+def load_profile(image: Path | None, memory: PhysicalMemory, cache_dir: Path | None = None) -> Profile:
     """Find out which kernel runs in this memory, and all about it.
 
     Args:
         image: The kernel's file, if it is at hand: its word is better than the guest's.
         memory: The guest's RAM.
+        cache_dir: Where builds read from images are kept, so that the next look need not read them again. A build
+            that was read from a guest's RAM is never kept: another guest of the same build would have to believe it.
 
     Raises:
         DoorwatchError: No Linux kernel runs there, or the image is of another, or it has no types.
     """
     boot = find_vmcoreinfo(memory)
-    build = build_from_memory(memory, boot) if image is None else build_from_image(image)
+    build = _cached_build(image, boot, cache_dir) or build_from_memory(memory, boot)
     if boot.build_id and build.build_id != boot.build_id:
         raise DoorwatchError(
             f"{image}: this is the kernel {build.release} (build id {build.build_id[:16]}), "
@@ -129,6 +133,22 @@ def load_profile(image: Path | None, memory: PhysicalMemory) -> Profile:
     profile = Profile(build, boot)
     _agree(profile)
     return profile
+
+
+def _cached_build(image: Path | None, boot: VmCoreInfo, cache_dir: Path | None) -> KernelBuild | None:
+    """The build from the cache or from the image; None where there is neither."""
+    contents = None if image is None else read_image(image)
+    digest = None if contents is None else sha256(contents).hexdigest()
+    if cache_dir is not None and boot.build_id:
+        cached = cache.load(cache_dir, boot.build_id)
+        if cached is not None and digest in (None, cached.image_sha256):
+            return cached.build
+    if contents is None or digest is None:
+        return None
+    build = build_from_image(contents, str(image))
+    if cache_dir is not None and build.build_id:
+        cache.store(cache_dir, cache.Entry(build, digest))
+    return build
 
 
 def _agree(profile: Profile) -> None:

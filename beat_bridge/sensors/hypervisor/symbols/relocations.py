@@ -10,6 +10,7 @@ from array import array
 from dataclasses import dataclass
 
 _SIGN = 0xFFFF_FFFF_0000_0000
+_ZERO = bytes(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +36,27 @@ def read_relocations(tail: bytes, start: int, end: int) -> Relocations | None:
     Returns:
         None where there is no such table: a kernel that cannot be moved.
     """
-    words = array("I", tail[len(tail) % 4 :])
+    table = tail[len(tail) % 4 :]
     runs: list[array[int]] = []
-    at = len(words)
-    while at > 0 and len(runs) < 3:
-        zero = at - 1
-        while zero >= 0 and words[zero]:
-            zero -= 1
-        run = words[zero + 1 : at]
-        if zero < 0 or not all(start <= _SIGN | word < end for word in run):
+    while len(runs) < 3:
+        zero = _last_zero(table)
+        run = array("I", table[zero + 4 :])
+        if zero < 0 or (run and not start <= _SIGN | min(run) <= _SIGN | max(run) < end):
             break
         runs.append(array("I", sorted(run)))
-        at = zero
+        table = table[:zero]
     if len(runs) < 2:
         return None
     add32, *subtract32, add64 = runs
     return Relocations(add32, subtract32[0] if subtract32 else array("I"), add64)
+
+
+def _last_zero(table: bytes) -> int:
+    """Offset of the last 32-bit word that is zero; -1 where none is."""
+    at = table.rfind(_ZERO)
+    while at >= 0 and at % 4:
+        at = table.rfind(_ZERO, 0, at + 3)
+    return at
 
 
 def relocate(content: bytes, address: int, relocations: Relocations, slide: int) -> bytes:

@@ -20,6 +20,8 @@ NOTE_SIZE = 4096
 """VMCOREINFO_BYTES, include/linux/vmcore_info.h."""
 MAX_CANDIDATES = 4096
 _BEGINNING = b"OSRELEASE="
+_BUILD_ID = re.compile(r"[0-9a-f]{16,64}")
+"""The guest chooses this text, and it becomes a file name in the cache."""
 _LINE = re.compile(rb"([A-Z0-9_-]+)(?:\(([^()\n]*)\))?=([^\n\0]*)\n")
 
 
@@ -51,11 +53,12 @@ def parse(text: bytes) -> VmCoreInfo | None:
     values: dict[tuple[str, str], str] = {}
     for name, argument, value in _LINE.findall(text):
         values.setdefault((name.decode(), argument.decode("latin-1")), value.decode("latin-1"))
+    identity = values.get(("BUILD-ID", ""), "")
     try:
         return VmCoreInfo(
             text=text,
             release=values["OSRELEASE", ""],
-            build_id=values.get(("BUILD-ID", ""), ""),
+            build_id=identity if _BUILD_ID.fullmatch(identity) else "",
             kernel_offset=int(values["KERNELOFFSET", ""], 16),
             phys_base=int(values["NUMBER", "phys_base"]),
             symbols={name: int(value, 16) for (kind, name), value in values.items() if kind == "SYMBOL"},

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from beat_bridge.errors import DoorwatchError
 
 HEADER_SIZE = 64
+SECTION_SIZE = 64
+SEGMENT_SIZE = 56
 MACHINE_X86_64 = 62
 TYPE_CORE = 4
 PT_LOAD = 1
@@ -80,7 +82,7 @@ def read_header(data: bytes, source: str) -> Header:
 
 def extended_segment_count(header: Header, first_section: bytes) -> int:
     """How many segments there are, where the header's own field is too small to say (PN_XNUM)."""
-    if header.segments != _EXTENDED or len(first_section) < _SECTION.size:
+    if header.segments != _EXTENDED or len(first_section) < SECTION_SIZE:
         return header.segments
     (count,) = struct.unpack_from("<I", first_section, 44)  # sh_info
     return min(int(count), _MAX_SEGMENTS)
