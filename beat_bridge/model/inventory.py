@@ -9,7 +9,7 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Value, Viewpoint
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.host import Host
-from beat_bridge.model.kernel import Hook
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook, KernelModule
 from beat_bridge.model.pid_files import PidFile
 from beat_bridge.model.processes import Process
 from beat_bridge.model.sockets import Socket
@@ -26,6 +26,10 @@ class Inventory(Value, frozen=True, kw_only=True):
     sockets: tuple[Socket, ...] = ()
     pid_files: tuple[PidFile, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    modules: tuple[KernelModule, ...] = ()
+    bpf_programs: tuple[BpfProgram, ...] = ()
+    bpf_maps: tuple[BpfMap, ...] = ()
+    bpf_links: tuple[BpfLink, ...] = ()
     coverage: tuple[Coverage, ...] = ()
 
     def by_pid(self) -> Mapping[int, Process]:
