@@ -4,13 +4,16 @@ libvmi keeps pages it has read for good: without a flush at the beginning of eac
 The wheel has the FILE and Xen drivers; KVM needs libvmi built with it.
 """
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beat_bridge.errors import DoorwatchError, MissingExtraError
 from beat_bridge.sensors.hypervisor.memory import MAX_READ, MemoryFault, Region
 from beat_bridge.sensors.hypervisor.memory.layout import Extent, Layout, fitting, flat
+from beat_bridge.sensors.hypervisor.memory.opening import open_regular
 from beat_bridge.sensors.hypervisor.memory.pausing import Pauser, Uncontrolled
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ class LibvmiMemory:
             DoorwatchError: libvmi is not installed, lacks the driver, or cannot reach the guest.
         """
         self._name = f"libvmi ({driver.value}) {domain}"
-        vmi = _attach(domain, driver, self._name)
+        vmi = _attach_file(Path(domain), self._name) if driver is Driver.FILE else _attach(domain, driver, self._name)
         self._vmi: Libvmi | None = vmi
         size = int(vmi.get_memsize() if driver is Driver.FILE else vmi.get_max_physical_address())
         self._layout = flat(size) if layout is None else fitting(layout, size, self._name)
@@ -117,6 +120,17 @@ class _Domain:
 
     def resume(self) -> None:
         self._vmi.resume_vm()
+
+
+def _attach_file(path: Path, name: str) -> "Libvmi":
+    """The same for a file, which must be there: libvmi 0.14 crashes the process where it is not."""
+    descriptor, size = open_regular(path, "RAM file")
+    try:
+        if not size:
+            raise DoorwatchError(f"{path}: this RAM file is empty")
+        return _attach(f"/proc/self/fd/{descriptor}", Driver.FILE, name)
+    finally:
+        os.close(descriptor)
 
 
 def _attach(domain: str, driver: Driver, name: str) -> "Libvmi":

@@ -126,12 +126,12 @@ def _resident(memory: PhysicalMemory, address: int, source: str) -> bytes:
 
 def _types_in(resident: bytes, symbols: SymbolTable, base: int, source: str) -> Btf:
     """The .BTF section: the linker's own symbols say where it is."""
-    bounds = [symbols.addresses[place] for name in ("__start_BTF", "__stop_BTF") for place in symbols.places(name)]
-    if len(bounds) != 2 or not base <= bounds[0] < bounds[1] <= base + len(resident):
+    start, stop = symbols.find("__start_BTF"), symbols.find("__stop_BTF")
+    if start is None or stop is None or not base <= start < stop <= base + len(resident):
         raise DoorwatchError(
             f"{source}: it was built without CONFIG_DEBUG_INFO_BTF, so its types are unknown: use a kernel that has it"
         )
-    return Btf(resident[bounds[0] - base : bounds[1] - base], source)
+    return Btf(resident[start - base : stop - base], source)
 
 
 def _unslid(table: Kallsyms, slide: int) -> Kallsyms:
@@ -141,7 +141,7 @@ def _unslid(table: Kallsyms, slide: int) -> Kallsyms:
 
 
 def _text_range(symbols: SymbolTable, source: str) -> tuple[int, int]:
-    places = symbols.places("_text"), symbols.places("_etext")
-    if not all(places) or not places[0][0] < places[1][0]:
+    start, end = symbols.find("_text"), symbols.find("_etext")
+    if start is None or end is None or start >= end:
         raise DoorwatchError(f"{source}: its symbol table lacks _text and _etext: not a whole kernel")
-    return symbols.addresses[places[0][0]], symbols.addresses[places[1][0]]
+    return start, end

@@ -31,6 +31,8 @@ _PREFIX = struct.Struct("<8sII")
 _BLOCKS = {
     "symbol_addresses": "Q",
     "symbol_names": "",
+    "symbol_starts": "I",
+    "symbol_hashes": "Q",
     "types": "",
     "type_offsets": "I",
     "type_names": "Q",
@@ -82,6 +84,8 @@ def store(directory: Path, entry: Entry) -> None:
     contents = (
         build.symbols.addresses.tobytes(),
         build.symbols.names,
+        build.symbols.starts.tobytes(),
+        build.symbols.hashes.tobytes(),
         build.types.data[: build.types.size],
         index.offsets.tobytes(),
         index.named.tobytes(),
@@ -174,7 +178,9 @@ def _assemble(header: _Header, blocks: dict[str, bytes]) -> KernelBuild:
         build_id=header.build_id,
         release=header.release,
         origin=Origin.IMAGE,
-        symbols=SymbolTable(numbers["symbol_addresses"], blocks["symbol_names"]),
+        symbols=SymbolTable(
+            numbers["symbol_addresses"], blocks["symbol_names"], numbers["symbol_starts"], numbers["symbol_hashes"]
+        ),
         types=Btf(blocks["types"], f"kernel {header.release}", index=index),
         text_start=header.text_start,
         text_end=header.text_end,

@@ -25,8 +25,10 @@ _DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 _MARKER_EVERY = 256
 _TOKENS = 256
 _MAX_TOKEN_TABLE = 1 << 15
-_MAX_HITS = 4096
-"""Places tried before giving up: digits in a row, or zeros, are rare in read-only data unless an attacker put them."""
+_MAX_HITS = 256
+"""Places tried before giving up. In Debian's kernels the first three places decide; an attacker may strew thousands."""
+_MAX_NAMES = 32 << 20
+"""Bytes of compressed names; Debian's have 2 MiB."""
 _KERNEL_BASE = 0xFFFF_FFFF_8000_0000
 _TOP = 1 << 64
 
@@ -137,7 +139,9 @@ def _names(data: bytes, place: int, limit: int) -> _Names | None:
     markers = array("I")
     for begun in range(0, count, _MARKER_EVERY):
         markers.append(at - first)
-        if at >= limit or (begun == _MARKER_EVERY and data.find(markers.tobytes(), at, limit) < 0):
+        if at >= limit or (
+            begun == _MARKER_EVERY and data.find(markers.tobytes(), at, min(limit, at + _MAX_NAMES)) < 0
+        ):
             return None  # the second: a cheap farewell to what is no table
         for _ in range(min(_MARKER_EVERY, count - begun)):
             size = data[at]

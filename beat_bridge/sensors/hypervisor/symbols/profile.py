@@ -65,8 +65,8 @@ class Profile:
 
     def find(self, name: str) -> int | None:
         """The address of a symbol; of several with one name, the lowest. A per-CPU variable's is its offset."""
-        places = self.build.symbols.places(name)
-        return self._slid(self.build.symbols.addresses[places[0]]) if places else None
+        link = self.build.symbols.find(name)
+        return None if link is None else self._slid(link)
 
     def address(self, name: str) -> int:
         """The same.
