@@ -28,11 +28,20 @@ class Completed(NamedTuple):
     err: bytes
 
 
+class Started(NamedTuple):
+    """A process that is ready and stays."""
+
+    pid: int
+    out: bytes
+    """What it said, `ready` included."""
+
+
 class Channel:
     """A connection to the guest's `server`; one request at a time."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, grace: float = GRACE_SECONDS) -> None:
         self._connection = connection
+        self._grace = grace
         self._decoder = Decoder()
         self._frames: list[Frame] = []
         self._requests = 0
@@ -53,9 +62,9 @@ class Channel:
             GuestError: The guest answers that it could not, or is gone.
         """
         self._requests += 1
-        deadline = time.monotonic() + timeout + GRACE_SECONDS
+        deadline = time.monotonic() + timeout + self._grace
         request = encode({"id": self._requests, "operation": operation, "timeout": timeout, **header}, payload)
-        self._connection.settimeout(timeout + GRACE_SECONDS)
+        self._connection.settimeout(timeout + self._grace)
         try:
             self._connection.sendall(request)
         except TimeoutError as error:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tests.lab.guest.initrd import initrd
 
 RELEASES = ("bookworm", "trixie")
-"""Debian 12 with a 6.1 kernel, whose system calls are dispatched by table, and Debian 13 with 6.12."""
+"""Debian 12 with a 6.1 kernel, and Debian 13 with 6.12."""
 CACHE = Path(__file__).parents[3] / ".cache" / "guest"
 MODULES = Path(__file__).parent / "modules"
 PACKAGES = (
@@ -56,7 +56,7 @@ class Image(NamedTuple):
 def image(release: str) -> Image:
     """The image of one of RELEASES, built where the cache does not have it."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    directory = CACHE / f"{release}-{_key(release)}"
+    directory = _directory(release)
     with (CACHE / f"lock-{release}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not directory.exists():
@@ -76,11 +76,17 @@ def image(release: str) -> Image:
     )
 
 
-def _key(release: str) -> str:
+def cached(release: str) -> bool:
+    """Whether there is an image already."""
+    return _directory(release).exists()
+
+
+def _directory(release: str) -> Path:
+    """Where an image belongs that is made as this module makes it now."""
     digest = hashlib.sha256(repr((_bootstrap(release), BOOT_MODULES, DISK_SIZE)).encode())
     for source in _module_sources():
         digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    return CACHE / f"{release}-{digest.hexdigest()[:16]}"
 
 
 def _module_sources() -> list[Path]:
@@ -118,7 +124,7 @@ def _build(release: str, scratch: Path) -> None:
     for number, module in enumerate(_load_order(tree, kernel.name.removeprefix("vmlinuz-"))):
         shutil.copy(module, made / "boot-modules" / f"{number:02}-{module.name}")
     _run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(tree), str(made / "root.ext4"), DISK_SIZE)
-    made.rename(CACHE / f"{release}-{_key(release)}")
+    made.rename(_directory(release))
 
 
 def _load_order(tree: Path, kernel_release: str) -> list[Path]:

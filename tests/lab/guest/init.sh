@@ -26,11 +26,13 @@ busybox mount -t tmpfs tmpfs tmp
 busybox mkdir -p dev/shm dev/pts
 busybox mount -t tmpfs tmpfs dev/shm
 busybox mount -t devpts devpts dev/pts
+busybox mount -t debugfs debugfs sys/kernel/debug
 busybox mount -t tracefs tracefs sys/kernel/tracing
 busybox mount -t securityfs securityfs sys/kernel/security
 busybox mount -t bpf bpf sys/fs/bpf
 busybox mount -t cgroup2 cgroup2 sys/fs/cgroup
 busybox ip link set lo up
+busybox hostname guest
 busybox cp -r /server run/server
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/run/server
 exec /busybox switch_root /new /usr/bin/python3 -S -m tests.lab.guest.server <>".$channel" 1>&0

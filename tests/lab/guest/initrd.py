@@ -5,8 +5,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+PACKAGE = "server/tests/lab/guest"
 HERE = Path(__file__).parent
-SERVER_FILES = ("frames.py", "server.py")
 
 
 def initrd(busybox: Path, modules: Sequence[Path]) -> bytes:
@@ -16,14 +16,15 @@ def initrd(busybox: Path, modules: Sequence[Path]) -> bytes:
         busybox: A static busybox.
         modules: Kernel modules in the order of loading, plain or xz-compressed.
     """
-    folders = ("bin", "modules", "server", "server/tests", "server/tests/lab", "server/tests/lab/guest")
+    names = ("frames.py", "server.py", *(f"planted/{path.name}" for path in sorted((HERE / "planted").glob("*.py"))))
+    folders = ("bin", "modules", "server", "server/tests", "server/tests/lab", PACKAGE, f"{PACKAGE}/planted")
     return b"".join(
         (
             *(_entry(name, stat.S_IFDIR | 0o755) for name in folders),
             _entry("busybox", stat.S_IFREG | 0o755, busybox.read_bytes()),
             _entry("bin/busybox", stat.S_IFLNK | 0o777, b"/busybox"),
             _entry("init", stat.S_IFREG | 0o755, (HERE / "init.sh").read_bytes()),
-            *(_file(f"server/tests/lab/guest/{name}", (HERE / name).read_bytes()) for name in SERVER_FILES),
+            *(_file(f"{PACKAGE}/{name}", (HERE / name).read_bytes()) for name in names),
             *(_file(f"modules/{number:02}", _module(path)) for number, path in enumerate(modules)),
             _entry("TRAILER!!!", 0),
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.lab.guest.channel import Channel, Completed, GuestError, GuestTimeoutError
+from tests.lab.guest.channel import Channel, Completed, GuestError, GuestTimeoutError, Started
 from tests.lab.guest.frames import PAYLOAD_LIMIT
 from tests.lab.guest.image import Image
 
@@ -118,7 +118,7 @@ class Guest:
         """Run a command in the guest to its end; of each output, the first 8 MiB.
 
         Raises:
-            GuestTimeoutError: It did not end in `timeout` seconds, and was killed with its session.
+            GuestTimeoutError: It did not end in `timeout` seconds, and was killed with its process group.
             GuestError: It cannot be run.
         """
         answer = self._channel.ask("run", stdin, timeout, argv=list(argv))
@@ -147,8 +147,8 @@ class Guest:
         executable: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout: float = 30,
-    ) -> int:
-        """Start a process that stays; it must print the line `ready`. Its process id is answered.
+    ) -> Started:
+        """Start a process that stays; it must print the line `ready`.
 
         Raises:
             GuestError: It cannot be started, or does not become ready in `timeout` seconds.
@@ -156,14 +156,14 @@ class Guest:
         answer = self._channel.ask(
             "start", stdin, timeout, argv=list(argv), executable=executable, environment=dict(environment or {})
         )
-        return int(answer.header["pid"])
+        return Started(answer.header["pid"], answer.payload)
 
     def stop(self, pid: int) -> None:
         """Kill a started process; it is reaped when this returns."""
         self._channel.ask("stop", pid=pid)
 
-    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Write a file in the guest."""
+    def put(self, path: str, data: bytes, mode: int | None = 0o644) -> None:
+        """Write a file in the guest; without a mode, one that is there keeps its own."""
         for offset in range(0, max(1, len(data)), PAYLOAD_LIMIT):
             self._channel.ask("put", data[offset : offset + PAYLOAD_LIMIT], path=path, offset=offset, mode=mode)
 

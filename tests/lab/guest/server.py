@@ -72,7 +72,7 @@ def _popen(header: dict[str, Any], stdin: bytes, stderr: int) -> subprocess.Pope
         )
 
 
-def _kill_session(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -97,7 +97,7 @@ def run(header: dict[str, Any], stdin: bytes) -> Answer:
                     selector.unregister(descriptor)
     timed_out = process.poll() is None
     if timed_out:
-        _kill_session(process)
+        _kill_group(process)
     code = process.wait()
     os.close(exited)
     process.stdout.close()
@@ -124,7 +124,7 @@ def start(header: dict[str, Any], stdin: bytes) -> Answer:
             if not selector.select(max(0, deadline - time.monotonic())) or not _read_into(
                 said, process.stdout.fileno()
             ):
-                _kill_session(process)
+                _kill_group(process)
                 raise TimeoutError(f"never became ready; it said: {said[-2000:].decode(errors='replace')}")
     return {"pid": process.pid}, bytes(said)
 
@@ -143,7 +143,8 @@ def put(header: dict[str, Any], payload: bytes) -> Answer:
     with path.open("r+b" if header["offset"] else "wb") as file:
         file.seek(header["offset"])
         file.write(payload)
-        os.fchmod(file.fileno(), header["mode"])
+        if header["mode"] is not None:
+            os.fchmod(file.fileno(), header["mode"])
     return {}, b""
 
 
