@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab import capabilities
 
-TIERS = ("unit", "live", "elasticsearch")
+TIERS = ("unit", "live", "elasticsearch", "guest")
 _counts: pytest.StashKey[Counter[tuple[str, str]]] = pytest.StashKey()
 _reasons: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_reasons] = {
         "live": capabilities.live_obstacle(),
         "elasticsearch": capabilities.elasticsearch_obstacle(),
+        "guest": capabilities.guest_obstacle(),
     }
 
 

@@ -14,11 +14,11 @@ PROBE_SECONDS = 20.0
 
 
 def accelerator(image: Image) -> str:
-    """What to start guests with: KVM where a guest was seen to boot with it since this machine started."""
+    """What to start guests with: KVM where this image, or one before, booted with it since the machine started."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return EMULATION
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    remembered = CACHE / f"kvm-{image.release}-{boot}"
+    remembered = CACHE / f"kvm-{boot}"
     if not remembered.exists():
         remembered.write_text(KVM if _boots(image) else EMULATION)
     return remembered.read_text()

@@ -85,12 +85,11 @@ def test_the_ebpf_filter_is_in_place(guest: Guest) -> None:
 def test_the_network_program_is_in_place(guest: Guest) -> None:
     """The guest's bpftool shows a linked program with its map: a netfilter hook where the kernel has them, else XDP."""
     with plants.program(guest, "network_program") as planted:
-        link = json.loads(guest.check("bpftool", "-j", "link", "show", "id", str(planted.facts["link"])))
+        links = {link["id"]: link for link in json.loads(guest.check("bpftool", "-j", "link", "show"))}
         shown = json.loads(guest.check("bpftool", "-j", "prog", "show", "id", str(planted.facts["program"])))
-        assert link["prog_id"] == planted.facts["program"]
+        assert links[planted.facts["link"]]["prog_id"] == planted.facts["program"]
         assert shown["map_ids"] == [planted.facts["map"]]
         assert shown["type"] == planted.facts["kind"] == {"bookworm": "xdp", "trixie": "netfilter"}[guest.image.release]
-        assert guest.run(["ip", "-j", "link", "show", "lo"]).code == 0
 
 
 def test_the_kprobe_module_counts(guest: Guest) -> None:
