@@ -18,6 +18,8 @@ MAX_IMAGE = 256 << 20
 MAX_KERNEL = 1 << 30
 """Bytes unpacked. x86-64 gives a kernel image 1 GiB of addresses (KERNEL_IMAGE_SIZE)."""
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
+_SETUP_END = 0x250
+"""Behind the last field of the setup header that is read here."""
 _LZ4_LEGACY_BLOCK = 8 << 20
 """Largest size of one unpacked block (lib/decompress_unlz4.c, LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE)."""
 
@@ -55,6 +57,8 @@ def unpack_kernel(image: bytes, source: str) -> bytes:
         return image
     if image[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
         raise DoorwatchError(f"{source}: not a Linux kernel image (neither an x86 bzImage nor an ELF vmlinux)")
+    if len(image) < _SETUP_END:
+        raise DoorwatchError(f"{source}: truncated kernel image: {len(image)} bytes")
     (version,) = struct.unpack_from("<H", image, 0x206)
     if version < 0x208:
         raise DoorwatchError(

@@ -173,14 +173,15 @@ def _addresses(data: bytes, tokens: _Tokens, names: _Names) -> tuple[int, "array
 
 
 def _resolve(offsets: "array[int]", base: int) -> "array[int] | None":
-    """Apply the one of the two encodings under which addresses ascend."""
-    for resolved in (
-        [offset if offset >= 0 else base - 1 - offset for offset in offsets],
-        [base + (offset & 0xFFFF_FFFF) for offset in offsets],
-    ):
-        if resolved[-1] < _TOP and sorted(resolved) == resolved:
-            return array("Q", resolved)
-    return None
+    """Apply the encoding in use; None where the addresses it gives do not ascend.
+
+    A kernel has symbols at its base and above. In the older encoding those are negative; in the newer nothing is.
+    """
+    if min(offsets) < 0:
+        resolved = [offset if offset >= 0 else base - 1 - offset for offset in offsets]
+    else:
+        resolved = [base + offset for offset in offsets]
+    return array("Q", resolved) if resolved[-1] < _TOP and sorted(resolved) == resolved else None
 
 
 def _expand(compressed: list[bytes], words: list[str]) -> list[str]:

@@ -40,8 +40,10 @@ def read_relocations(tail: bytes, start: int, end: int) -> Relocations | None:
     runs: list[array[int]] = []
     while len(runs) < 3:
         zero = _last_zero(table)
+        if zero < 0:
+            break
         run = array("I", table[zero + 4 :])
-        if zero < 0 or (run and not start <= _SIGN | min(run) <= _SIGN | max(run) < end):
+        if run and not start <= _SIGN | min(run) <= _SIGN | max(run) < end:
             break
         runs.append(array("I", sorted(run)))
         table = table[:zero]
