@@ -28,7 +28,7 @@ class OpenFile:
     inode: int
     links: int
     unlinked: bool
-    """Its directory entry has been removed: what /proc marks with " (deleted)"."""
+    """It is in no directory, or not any more: what /proc marks with " (deleted)"."""
     replaced: bool
     """Unlinked, and another file now bears its name, as far as the kernel keeps that directory in memory."""
     address: int
@@ -49,7 +49,8 @@ def open_file(prog: Program, file: int) -> OpenFile:
     number, links, super_block = record(prog, "struct inode", "i_ino", "i_nlink", "i_sb").read(inode)
     hash_pprev, parent = record(prog, "struct dentry", "d_hash.pprev", "d_parent").read(dentry)
     device, kind = record(prog, "struct super_block", "s_dev", "s_type").read(super_block)
-    unlinked = hash_pprev == 0 and parent != dentry
+    (root,) = record(prog, "struct vfsmount", "mnt_root").read(mount)
+    unlinked = hash_pprev == 0 and dentry != root
     return OpenFile(
         path=path_of(prog, mount, dentry),
         filesystem=_text(prog, record(prog, "struct file_system_type", "name").read(kind)[0], 64),
@@ -57,7 +58,7 @@ def open_file(prog: Program, file: int) -> OpenFile:
         inode=number,
         links=links,
         unlinked=unlinked,
-        replaced=unlinked and _has_successor(prog, dentry, parent),
+        replaced=unlinked and parent != dentry and _has_successor(prog, dentry, parent),
         address=inode,
     )
 
@@ -74,7 +75,7 @@ def path_of(prog: Program, mount: int, dentry: int) -> str:
         FaultError: It cannot be read, or leads in a circle.
     """
     mounts = record(prog, "struct mount", "mnt.mnt_root", "mnt_parent", "mnt_mountpoint")
-    entries = record(prog, "struct dentry", "d_parent", "d_name.name", "d_name.len")
+    entry = record(prog, "struct dentry", "d_parent", "d_name.name", "d_name.len")
     at = mount - offset_of(prog, "struct mount", "mnt")
     root, above, mountpoint = mounts.read(at)
     names: list[str] = []
@@ -85,10 +86,12 @@ def path_of(prog: Program, mount: int, dentry: int) -> str:
             at, dentry = above, mountpoint
             root, above, mountpoint = mounts.read(at)
             continue
-        parent, name, length = entries.read(dentry)
-        if parent == dentry:
-            break  # a root that is mounted nowhere: a memfd, a pipe
+        parent, name, length = entry.read(dentry)
+        if parent == dentry and names:
+            break  # the root of a file system that is mounted nowhere any more
         names.append(_name(prog, name, length).decode("utf-8", "backslashreplace"))
+        if parent == dentry:
+            break  # a file that never was in a directory (memfd): its name tells what it is
         dentry = parent
     else:
         raise TornWalkError("a path has no end", dentry)
