@@ -66,9 +66,12 @@ def test_a_process_out_of_the_list_is_seen_by_the_others(watched: Watched) -> No
 
 def test_a_module_out_of_the_list_is_seen_by_the_others(watched: Watched) -> None:
     """A module unlinked from the list is still told, and its kprobe with it."""
-    with plants.module(watched.guest), Outside(watched.guest) as outside:
-        with outside.unlinked_module(plants.KPROBE_MODULE):
-            seen = watched.look()
+    with (
+        plants.module(watched.guest),
+        Outside(watched.guest) as outside,
+        outside.unlinked_module(plants.KPROBE_MODULE),
+    ):
+        seen = watched.look()
     (hidden,) = (module for module in seen.modules if "module_list" not in module.seen_by)
     assert (hidden.name, hidden.seen_by) == (plants.KPROBE_MODULE, ("module_kset", "module_tree"))
     assert plants.KPROBE_MODULE in {hook.owner for hook in seen.hooks if hook.surface == "kprobe"}
