@@ -60,6 +60,8 @@ def image(release: str) -> Image:
     with (CACHE / f"lock-{release}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not directory.exists():
+            for broken_off in CACHE.glob(f"building-{release}-*"):
+                shutil.rmtree(broken_off)
             with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"building-{release}-") as scratch:
                 _build(release, Path(scratch))
             for older in CACHE.glob(f"{release}-*"):
@@ -116,7 +118,8 @@ def _build(release: str, scratch: Path) -> None:
     tree = scratch / "tree"
     made = scratch / "made"
     made.mkdir()
-    _run(*_bootstrap(release), str(tree))
+    # in namespaces of its own, so that neither a process nor a mount of a build that is broken off remains
+    _run("setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--kill-child", *_bootstrap(release), str(tree))
     (kernel,) = (tree / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, made)
     shutil.copy(tree / "usr/bin/busybox", made)

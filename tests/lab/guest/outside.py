@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 from tests.lab.guest import plants
+from tests.lab.guest.channel import GuestError
 from tests.lab.guest.monitor import paused
 from tests.lab.guest.qemu import MIB, Guest
 
@@ -22,6 +23,11 @@ STAND_IN = "__x64_sys_getppid"
 UNUSED_FUNCTION = "__do_sys_swapoff"
 """Nobody calls it in a guest without swap; it is long enough to have an inside."""
 UNUSED_OFFSET = 0x40
+PAGE_SHIFTS = (39, 30, 21, 12)
+"""Of the four levels of a page table (Intel SDM volume 3, "4-level paging"); a fifth is above them."""
+PRESENT, LARGE, FRAME = 1 << 0, 1 << 7, 0x000F_FFFF_FFFF_F000
+LAYOUT_MODULE = "doorwatch_layout"
+MODULES_AT_MOST = 1000
 
 
 class Change(NamedTuple):
@@ -47,10 +53,10 @@ class Outside:
         """Name to address, of the kernel itself without its modules; of equal names the last."""
         found = re.search(r"([0-9a-f]+)-[0-9a-f]+ : Kernel code", guest.get("/proc/iomem").decode())
         assert found
-        self._image = int(found[1], 16)
+        self._page_table = self.symbols["init_top_pgt"] - self.symbols["_text"] + int(found[1], 16)
+        self._shifts = (48, *PAGE_SHIFTS) if "la57" in guest.check("cat", "/proc/cpuinfo").split() else PAGE_SHIFTS
         with guest.ram_file.open("r+b") as file:
             self._ram = mmap.mmap(file.fileno(), 0)
-        self._direct_map = self.read_word(self.symbols["page_offset_base"])
 
     def __enter__(self) -> Self:
         return self
@@ -59,11 +65,21 @@ class Outside:
         self._ram.close()
 
     def offset(self, address: int) -> int:
-        """Where in the RAM file a virtual address of the kernel's image or direct map lies."""
-        text = self.symbols["_text"]
-        physical = address - text + self._image if address >= text else address - self._direct_map
+        """Where in the RAM file a virtual address of the kernel lies, as the kernel's own page table says."""
+        table = self._page_table
+        for shift in self._shifts:
+            place = self._in_file(table + (address >> shift & 0x1FF) * 8)
+            (entry,) = struct.unpack_from("<Q", self._ram, place)
+            assert entry & PRESENT, f"{address:#x} is not mapped"
+            table = entry & FRAME
+            if shift == PAGE_SHIFTS[-1] or entry & LARGE:
+                size = 1 << shift
+                return self._in_file((table & -size) + address % size)
+        raise AssertionError("the last level always maps a page")
+
+    def _in_file(self, physical: int) -> int:
         if physical < FOUR_GIB:
-            assert 0 <= physical < self._low, f"{address:#x} is not in RAM"
+            assert physical < self._low, f"{physical:#x} is not RAM"
             return physical
         return physical - FOUR_GIB + self._low
 
@@ -114,19 +130,45 @@ class Outside:
     def unlinked_task(self, pid: int) -> Iterator[int]:
         """A process is taken out of the list of tasks, and runs on; the address of its `task_struct`.
 
-        It must be alive until this ends: it then joins the list's end. In between its links lead to itself, so that
-        the kernel could even take it out once more.
+        It must live until this ends.
         """
-        with plants.module(self._guest, "doorwatch_layout") as layout:
-            self._guest.put("/sys/module/doorwatch_layout/parameters/find", str(pid).encode(), mode=None)
-            task = int(self._guest.get("/sys/module/doorwatch_layout/parameters/task"))
-        node, head = task + layout["task_tasks"], self.symbols["init_task"] + layout["task_tasks"]
+        with plants.module(self._guest, LAYOUT_MODULE) as layout:
+            self._guest.put(f"/sys/module/{LAYOUT_MODULE}/parameters/find", str(pid).encode(), mode=None)
+            task = int(self._guest.get(f"/sys/module/{LAYOUT_MODULE}/parameters/task"))
+        with self._unlinked(self.symbols["init_task"] + layout["task_tasks"], task + layout["task_tasks"]):
+            yield task
+
+    @contextlib.contextmanager
+    def unlinked_module(self, name: str) -> Iterator[int]:
+        """A loaded module is taken out of the list of modules, and works on; the address of its `struct module`.
+
+        It must stay loaded until this ends, as it does: the kernel does not find it to unload it.
+        """
+        with plants.module(self._guest, LAYOUT_MODULE) as layout:
+            pass
+        head = node = self.symbols["modules"]
+        for _ in range(MODULES_AT_MOST):
+            node = self.read_word(node)
+            module = node - layout["module_list"]
+            if node != head and self.read(module + layout["module_name_at"], len(name) + 1) == name.encode() + b"\0":
+                break
+        else:
+            raise GuestError(f"the module {name} is not in the list")
+        with self._unlinked(head, node):
+            yield module
+
+    @contextlib.contextmanager
+    def _unlinked(self, head: int, node: int) -> Iterator[None]:
+        """An entry is out of its list meanwhile, and afterwards its last.
+
+        In between its links lead to itself, so that the kernel could even take it out once more.
+        """
         with paused(self._guest.monitor_path):
             following, previous = self.read_word(node), self.read_word(node + 8)
             self._link(previous, following)
             self._link(node, node)
         try:
-            yield task
+            yield
         finally:
             with paused(self._guest.monitor_path):
                 last = self.read_word(head + 8)

@@ -12,7 +12,7 @@ from doorwatch.demo import emulator as demo
 from tests.lab.guest.qemu import Guest
 
 SOCKET_PROGRAMS = ("raw_socket", "ebpf_socket", "parked_socket")
-PROGRAMS = (*SOCKET_PROGRAMS, "network_program")
+PROGRAMS = (*SOCKET_PROGRAMS, "network_program", "crowd", "bustle")
 """Modules of `planted`."""
 KPROBE_MODULE = "doorwatch_kprobe"
 
@@ -26,9 +26,9 @@ class Planted(NamedTuple):
 
 
 @contextlib.contextmanager
-def program(guest: Guest, name: str) -> Iterator[Planted]:
+def program(guest: Guest, name: str, *arguments: str) -> Iterator[Planted]:
     """One of PROGRAMS."""
-    argv = ["python3", "-S", "-m", f"tests.lab.guest.planted.{name}"]
+    argv = ["python3", "-S", "-m", f"tests.lab.guest.planted.{name}", *arguments]
     started = guest.start(argv, environment={"PYTHONPATH": "/run/server"})
     try:
         yield Planted(started.pid, json.loads(started.out.splitlines()[0]))

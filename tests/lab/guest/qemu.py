@@ -1,24 +1,23 @@
 """A guest: QEMU's process, its files, and what a tester can ask of it."""
 
 import contextlib
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.lab.guest import directories
 from tests.lab.guest.channel import Channel, Completed, GuestError, GuestTimeoutError, Started
 from tests.lab.guest.frames import PAYLOAD_LIMIT
 from tests.lab.guest.image import Image
+from tests.lab.guest.monitor import execute
 
 BOOT_SECONDS = 180.0
 """An emulated boot takes 6-10 s of a processor that others may be using too."""
 MIB = 1024 * 1024
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the guest's RAM belongs in RAM; the directory made there is private
 
 
 class Guest:
@@ -60,8 +59,7 @@ class Guest:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.directory = Path(tempfile.mkdtemp(prefix="doorwatch-guest-", dir=SHARED_MEMORY))
-            stack.callback(shutil.rmtree, self.directory)
+            self.directory = stack.enter_context(directories.held())
             self._process = self._launch()
             stack.callback(_end, self._process)
             connection = self._connect(time.monotonic() + self._boot_seconds)
@@ -138,6 +136,17 @@ class Guest:
         if code:
             raise GuestError(f"{' '.join(argv)} ended with {code}: {err.decode(errors='replace').strip()}")
         return out.decode(errors="replace")
+
+    def reboot(self) -> None:
+        """Reset the machine, as its button does, and return when it answers again.
+
+        Raises:
+            GuestError: It does not come back.
+        """
+        execute(self.monitor_path, "set-action", reboot="reset")  # QEMU was told that a reboot is its end
+        execute(self.monitor_path, "system_reset")
+        self._channel.wait_ready(self._boot_seconds)
+        execute(self.monitor_path, "set-action", reboot="shutdown")
 
     def start(
         self,

@@ -130,8 +130,8 @@ def start(header: dict[str, Any], stdin: bytes) -> Answer:
 
 
 def stop(header: dict[str, Any], _payload: bytes) -> Answer:
-    """Kill a started process and wait until it is reaped."""
-    os.kill(header["pid"], signal.SIGKILL)
+    """Kill a started process with its group, and wait until it is reaped."""
+    os.killpg(header["pid"], signal.SIGKILL)
     os.waitpid(header["pid"], 0)
     return {}, b""
 
@@ -150,9 +150,13 @@ def put(header: dict[str, Any], payload: bytes) -> Answer:
 
 def get(header: dict[str, Any], _payload: bytes) -> Answer:
     """Read a part of a file; an empty answer is its end."""
-    with Path(header["path"]).open("rb") as file:
+    data = bytearray()
+    with Path(header["path"]).open("rb", buffering=0) as file:
         file.seek(header["offset"])
-        return {}, file.read(PAYLOAD_LIMIT)
+        # in small pieces: some files of /proc have the kernel allocate as much as is asked for
+        while len(data) < PAYLOAD_LIMIT and (piece := file.read(min(_READ_SIZE, PAYLOAD_LIMIT - len(data)))):
+            data += piece
+    return {}, bytes(data)
 
 
 _OPERATIONS: dict[str, Callable[[dict[str, Any], bytes], Answer]] = {

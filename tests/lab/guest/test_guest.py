@@ -112,10 +112,21 @@ def test_large_guests_with_several_processors(bookworm: Guest) -> None:
         assert int(guest.check("cat", "/proc/meminfo").split()[1]) > 3800 * 1024
         regions = guest.check("grep", "System RAM", "/proc/iomem")
         assert regions.splitlines()[-1].startswith(f"{FOUR_GIB:09x}-")
-        with ram.unlinked_task(1) as task:  # its memory was had last, so from the top
-            assert ram.offset(task) >= 0
-            assert b"python3\0" in ram.read(task, 8192)
+        guest.check("modprobe", "doorwatch_layout")
+        guest.put("/sys/module/doorwatch_layout/parameters/find", b"1", mode=None)
+        task = int(guest.get("/sys/module/doorwatch_layout/parameters/task"))
+        assert ram.offset(task) > 2048 * MIB, "the first process's memory is had from the top"
+        assert b"python3\0" in ram.read(task, 8192)
     assert "la57" not in bookworm.check("cat", "/proc/cpuinfo").split()
+
+
+def test_a_reset_guest_comes_back(bookworm: Guest) -> None:
+    """After a reset the guest answers as before, booted anew, in the same process and the same RAM file."""
+    with Guest(bookworm.image) as guest:
+        before = guest.get("/proc/sys/kernel/random/boot_id")
+        guest.reboot()
+        assert guest.get("/proc/sys/kernel/random/boot_id") != before
+        assert guest.run(["true"]).code == 0
 
 
 def test_a_kernel_that_does_not_boot_is_told(bookworm: Guest) -> None:

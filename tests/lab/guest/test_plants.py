@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from doorwatch.demo.emulator import DIRECTORY, FALSE_NAME, FILE_NAME, FILTER
-from tests.lab.guest import Guest, plants
+from tests.lab.guest import Guest, GuestError, plants
 from tests.lab.guest.fixtures import guest
 from tests.lab.guest.outside import UNUSED_SYSCALL, Change, Outside
 
@@ -131,6 +131,55 @@ def test_an_unlinked_task_is_hidden_and_lives(guest: Guest) -> None:
             assert guest.get(f"/proc/{planted.pid}/stat")
             assert b"python3\0" in outside.read(task, 8192)
         assert planted.pid in _listed(guest)
+
+
+def test_an_unlinked_module_is_hidden_and_works(guest: Guest) -> None:
+    """A module out of the list is not in /proc/modules; its kobject is in /sys, and its probe goes on counting."""
+    calls = f"/sys/module/{plants.KPROBE_MODULE}/parameters/calls"
+    with plants.module(guest), Outside(guest) as outside:
+        with outside.unlinked_module(plants.KPROBE_MODULE) as module:
+            assert plants.KPROBE_MODULE not in guest.get("/proc/modules").decode()
+            before = int(guest.get(calls))
+            guest.check("bpftool", "prog")
+            assert int(guest.get(calls)) > before
+            assert plants.KPROBE_MODULE.encode() in outside.read(module, 256)
+        assert plants.KPROBE_MODULE in guest.get("/proc/modules").decode()
+
+
+def test_what_is_not_there_cannot_be_unlinked(guest: Guest) -> None:
+    """A module that is not loaded is an error, and the list is as it was."""
+    before = guest.get("/proc/modules")
+    with (
+        Outside(guest) as outside,
+        pytest.raises(GuestError, match="no_such_module"),
+        outside.unlinked_module("no_such_module"),
+    ):
+        pass
+    assert guest.get("/proc/modules") == before
+
+
+def test_a_crowd_is_as_large_as_asked_for(guest: Guest) -> None:
+    """As many processes as asked for sleep in the guest, and all are gone when the crowd is."""
+    with plants.program(guest, "crowd", "50") as planted:
+        assert len(set(planted.facts["pids"])) == 50
+        assert set(planted.facts["pids"]) <= set(
+            map(int, guest.check("ps", "-o", "pid=", "--ppid", str(planted.pid)).split())
+        )
+    assert not guest.run(["ps", "-o", "pid=", "--ppid", str(planted.pid)]).out
+
+
+def test_a_busy_guest_is_busy(guest: Guest) -> None:
+    """While it bustles, processes come and go that nobody asked for."""
+    with plants.program(guest, "bustle"):
+        before = _forks(guest)
+        guest.check("sleep", "1")
+        assert _forks(guest) > before + 3
+
+
+def _forks(guest: Guest) -> int:
+    """Processes made since boot."""
+    (line,) = (line for line in guest.get("/proc/stat").decode().splitlines() if line.startswith("processes "))
+    return int(line.split()[1])
 
 
 def _listed(guest: Guest) -> set[int]:

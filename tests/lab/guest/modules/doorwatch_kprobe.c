@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* A harmless stand-in for a module that wraps bpf(2): its kprobe counts the calls and changes nothing. */
 #include <linux/kprobes.h>
 #include <linux/module.h>
@@ -31,4 +31,4 @@ static void __exit doorwatch_kprobe_exit(void)
 module_init(doorwatch_kprobe_init);
 module_exit(doorwatch_kprobe_exit);
 MODULE_DESCRIPTION("Counts bpf(2) calls for Doorwatch's tests");
-MODULE_LICENSE("GPL");
+MODULE_LICENSE("Dual MIT/GPL");

@@ -1,17 +1,20 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* What the compiler and the running kernel say of their own layout: a second source for whoever reads from outside. */
-#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pid.h>
-#include <linux/sched.h>
+#include <linux/sched/task.h>
 
 static unsigned long task_tasks = offsetof(struct task_struct, tasks);
 module_param(task_tasks, ulong, 0444);
 MODULE_PARM_DESC(task_tasks, "Offset of task_struct.tasks");
 
-static unsigned long direct_map; /* with KASLR it is known only at run time */
-module_param(direct_map, ulong, 0444);
-MODULE_PARM_DESC(direct_map, "Virtual address of physical address 0");
+static unsigned long module_list = offsetof(struct module, list);
+module_param(module_list, ulong, 0444);
+MODULE_PARM_DESC(module_list, "Offset of module.list");
+
+static unsigned long module_name_at = offsetof(struct module, name);
+module_param(module_name_at, ulong, 0444);
+MODULE_PARM_DESC(module_name_at, "Offset of module.name");
 
 static unsigned long task;
 module_param(task, ulong, 0444);
@@ -42,7 +45,6 @@ MODULE_PARM_DESC(find, "Write a process id to have its task_struct's address in 
 
 static int __init doorwatch_layout_init(void)
 {
-	direct_map = PAGE_OFFSET;
 	return 0;
 }
 
@@ -53,4 +55,4 @@ static void __exit doorwatch_layout_exit(void)
 module_init(doorwatch_layout_init);
 module_exit(doorwatch_layout_exit);
 MODULE_DESCRIPTION("Tells Doorwatch's tests of the kernel's layout");
-MODULE_LICENSE("GPL");
+MODULE_LICENSE("Dual MIT/GPL");
