@@ -5,6 +5,7 @@ hole of a tmpfs file through a mapping makes the host allocate the page, until l
 whole size. pread does neither.
 """
 
+import errno
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -81,7 +82,7 @@ class DescriptorMemory:
             try:
                 begin = os.lseek(self._descriptor, at, os.SEEK_DATA)
             except OSError as error:
-                if error.errno == 6:  # ENXIO: nothing but a hole up to the end of the file
+                if error.errno == errno.ENXIO:  # nothing but a hole up to the end of the file
                     break
                 raise
             if begin >= end:

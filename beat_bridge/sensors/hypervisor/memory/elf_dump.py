@@ -30,14 +30,14 @@ class ElfDump(DescriptorMemory):
         """
         descriptor, size = open_regular(path, "memory dump")
         try:
-            layout = fitting(_layout(descriptor, str(path)), size, f"{path}: this memory dump")
+            layout = fitting(_layout(descriptor, size, str(path)), size, f"{path}: this memory dump")
         except DoorwatchError:
             os.close(descriptor)
             raise
         super().__init__(descriptor, str(path), layout, Still())
 
 
-def _layout(descriptor: int, source: str) -> Layout:
+def _layout(descriptor: int, size: int, source: str) -> Layout:
     beginning = os.pread(descriptor, elf.HEADER_SIZE, 0)
     for magic, what in _OTHERS.items():
         if beginning.startswith(magic):
@@ -45,11 +45,12 @@ def _layout(descriptor: int, source: str) -> Layout:
     header = elf.read_header(beginning, source)
     if header.type != elf.TYPE_CORE or header.machine != elf.MACHINE_X86_64:
         raise DoorwatchError(f"{source}: an ELF file, but no core dump of an x86-64 machine")
-    first_section = os.pread(descriptor, elf.SECTION_SIZE, header.sections_at)
+    whole_section = header.sections_at <= size - elf.SECTION_SIZE
+    first_section = os.pread(descriptor, elf.SECTION_SIZE, header.sections_at) if whole_section else b""
     count = elf.extended_segment_count(header, first_section)
-    table = os.pread(descriptor, count * elf.SEGMENT_SIZE, header.segments_at)
-    if len(table) < count * elf.SEGMENT_SIZE:
+    if header.segments_at + count * elf.SEGMENT_SIZE > size:
         raise DoorwatchError(f"{source}: truncated: its table of {count} segments is not all there")
+    table = os.pread(descriptor, count * elf.SEGMENT_SIZE, header.segments_at)
     return checked(
         (
             Extent(segment.physical, segment.file_size, segment.offset)

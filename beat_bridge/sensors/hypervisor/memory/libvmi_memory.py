@@ -5,7 +5,7 @@ The wheel has the FILE and Xen drivers; KVM needs libvmi built with it.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +49,7 @@ class LibvmiMemory:
         self._vmi: Libvmi | None = vmi
         size = int(vmi.get_memsize() if driver is Driver.FILE else vmi.get_max_physical_address())
         self._layout = flat(size) if layout is None else fitting(layout, size, self._name)
-        self._pauser = (pauser or Uncontrolled(self._name)) if driver is Driver.FILE else _Domain(vmi)
+        self._pauser = (pauser or Uncontrolled(self._name)) if driver is Driver.FILE else _Domain(vmi, self._name)
 
     def read(self, address: int, size: int) -> bytes:
         """As PhysicalMemory."""
@@ -112,14 +112,23 @@ class LibvmiMemory:
 class _Domain:
     """A domain that libvmi controls."""
 
-    def __init__(self, vmi: "Libvmi") -> None:
+    def __init__(self, vmi: "Libvmi", name: str) -> None:
         self._vmi = vmi
+        self._name = name
 
     def pause(self) -> None:
-        self._vmi.pause_vm()
+        self._ask(self._vmi.pause_vm, "paused")
 
     def resume(self) -> None:
-        self._vmi.resume_vm()
+        self._ask(self._vmi.resume_vm, "resumed")
+
+    def _ask(self, action: Callable[[], None], what: str) -> None:
+        from libvmi import LibvmiError  # noqa: PLC0415 - an optional library; attaching has loaded it
+
+        try:
+            action()
+        except LibvmiError as error:
+            raise DoorwatchError(f"{self._name}: this guest could not be {what}: libvmi refuses") from error
 
 
 def _attach_file(path: Path, name: str) -> "Libvmi":

@@ -1,5 +1,6 @@
 """A kernel build as it runs in one guest: names, addresses, types, and the code as it should be."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -15,6 +16,8 @@ from beat_bridge.sensors.hypervisor.symbols.btf import Btf
 from beat_bridge.sensors.hypervisor.symbols.build import KernelBuild, build_from_image, build_from_memory
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import KernelSymbol
 from beat_bridge.sensors.hypervisor.symbols.vmcoreinfo import START_KERNEL_MAP, VmCoreInfo, find_vmcoreinfo
+
+_log = logging.getLogger(__name__)
 
 
 class UnknownSymbolError(DoorwatchError, LookupError):
@@ -147,7 +150,10 @@ def _cached_build(image: Path | None, boot: VmCoreInfo, cache_dir: Path | None) 
         return None
     build = build_from_image(contents, str(image))
     if cache_dir is not None and build.build_id:
-        cache.store(cache_dir, cache.Entry(build, digest))
+        try:
+            cache.store(cache_dir, cache.Entry(build, digest))
+        except DoorwatchError as error:  # a full disk makes the next look slower, it must not prevent this one
+            _log.warning("%s", error)
     return build
 
 

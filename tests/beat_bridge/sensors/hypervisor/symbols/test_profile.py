@@ -1,5 +1,7 @@
 """A profile: which kernel runs there, and all about it."""
 
+import errno
+import os
 from pathlib import Path
 
 import drgn
@@ -133,6 +135,19 @@ def test_a_new_image_of_the_same_build_is_read_again(image: Path, cache_dir: Pat
     load_profile(image, RAM, cache_dir)
     image.write_bytes(image.read_bytes().replace(b"\x90" * 64, b"\xcc" * 64, 1))
     assert b"\xcc" in load_profile(image, RAM, cache_dir).build.text
+
+
+def test_a_full_disk_prevents_no_look(
+    image: Path, cache_dir: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that cannot be kept is used all the same, and the log says why the next look will be slower."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cache, "write_atomically", full)
+    assert load_profile(image, RAM, cache_dir).find("init_task") is not None
+    assert "cannot keep this kernel's symbols: No space left on device" in caplog.text
 
 
 @pytest.mark.parametrize("build_id", ["../x", "", "a/b" * 10, "g" * 40])
