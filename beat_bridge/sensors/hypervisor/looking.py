@@ -16,7 +16,7 @@ from beat_bridge.sensors.hypervisor.kernel.clocks import boot_time
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, holdings
 from beat_bridge.sensors.hypervisor.kernel.hooks import hooks
-from beat_bridge.sensors.hypervisor.kernel.identity import identity
+from beat_bridge.sensors.hypervisor.kernel.identity import banner, identity
 from beat_bridge.sensors.hypervisor.kernel.modules import Modules, look_at_modules
 from beat_bridge.sensors.hypervisor.kernel.processes import Leaders, Surroundings, leaders, processes
 from beat_bridge.sensors.hypervisor.kernel.program import open_program, view
@@ -55,6 +55,10 @@ class Introspection:
             DoorwatchError: The profile is of another kernel or boot.
         """
         self._prog = open_program(memory, profile)
+        try:
+            self._banner = banner(self._prog)
+        except (FaultError, LookupError) as error:
+            raise DoorwatchError(f"the guest's kernel cannot be read where its profile has it: {error}") from error
         self._host_id = host_id
         self._budget = budget_seconds
 
@@ -67,9 +71,12 @@ class Introspection:
         taken_at = datetime.now(UTC)
         view(self._prog).begin(self._budget)
         try:
+            same = banner(self._prog) == self._banner
             host, booted_at = identity(self._prog, self._host_id), boot_time(self._prog)
         except (FaultError, LookupError) as error:
             raise DoorwatchError(f"the guest cannot be looked at any more ({error}): has it been restarted?") from error
+        if not same:
+            raise DoorwatchError("the guest's kernel is not where it was: it has been restarted: look for it anew")
         found = _Pass(self._prog, booted_at)
         found.run()
         return Inventory(
@@ -117,7 +124,7 @@ class _Pass:
         with gaps["processes"].question("the lists of tasks"):
             everyone = leaders(prog, gaps["processes"])
         with gaps["socket_filters"].question("open descriptors"):
-            held = holdings(prog, everyone.tasks, gaps["socket_filters"])
+            held = holdings(prog, everyone.tasks, gaps["socket_filters"], everyone=gaps["processes"].complete)
         with gaps["packet_sockets"].question("the tables of sockets"):
             shown = tables(prog, gaps["packet_sockets"])
         surroundings = Surroundings(held, shown.namespaces, self._booted_at)

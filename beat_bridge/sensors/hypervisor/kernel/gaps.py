@@ -39,7 +39,7 @@ class Gaps:
     def lack(self, what: str, error: Exception) -> None:
         """This kernel has no such thing, or arranges it in a way that is not known here."""
         self.listed = False
-        self._explain(Reason.UNSUPPORTED, f"{what}: not understood on this kernel ({_first_line(error)})")
+        self._explain(Reason.UNSUPPORTED, f"{what}: not possible with this kernel ({_first_line(error)})")
 
     @contextmanager
     def question(self, what: str) -> Iterator[None]:
@@ -57,17 +57,21 @@ class Gaps:
         with self.question(what):
             yield from walk
 
+    @property
+    def complete(self) -> bool:
+        """Nothing is known to be missing so far."""
+        return self.listed and not self.missed
+
     def coverage(self, sensor: str) -> Coverage:
         """The account."""
-        complete = self.listed and not self.missed
-        status = CoverageStatus.COMPLETE if complete else CoverageStatus.PARTIAL
-        if not complete and not self.examined:
+        status = CoverageStatus.COMPLETE if self.complete else CoverageStatus.PARTIAL
+        if not self.complete and not self.examined:
             status = CoverageStatus.NONE
         return Coverage(
             sensor=sensor,
             status=status,
-            reason=None if complete else self.reason,
-            detail="" if complete else self.detail,
+            reason=None if self.complete else self.reason,
+            detail="" if self.complete else self.detail,
             examined=self.examined,
             missed=self.missed,
             listed=self.listed,

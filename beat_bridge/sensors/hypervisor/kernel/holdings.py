@@ -26,15 +26,18 @@ class Holdings:
     """Processes whose descriptors 0, 1 and 2 all lead to /dev/null."""
     unread: set[int] = field(default_factory=set)
     """Processes of which not every descriptor could be read."""
+    complete: bool = False
+    """Every descriptor of every process that exists was read: a socket that nobody holds here is nobody's."""
 
 
-def holdings(prog: Program, leaders: Mapping[int, int], gaps: Gaps) -> Holdings:
+def holdings(prog: Program, leaders: Mapping[int, int], gaps: Gaps, *, everyone: bool) -> Holdings:
     """Walk every descriptor table once, whoever shares it.
 
     Args:
         prog: The guest.
         leaders: Process id to ``struct task_struct *`` of its leader.
         gaps: Takes what could not be read.
+        everyone: Whether no other process exists.
     """
     walk = _Walk(prog, gaps)
     tables: defaultdict[int, set[int]] = defaultdict(set)
@@ -57,6 +60,7 @@ def holdings(prog: Program, leaders: Mapping[int, int], gaps: Gaps) -> Holdings:
         except FaultError as error:
             walk.found.unread.update(pids)
             gaps.miss(f"descriptors of process {min(pids)}", error)
+    walk.found.complete = everyone and not walk.found.unread
     return walk.found
 
 

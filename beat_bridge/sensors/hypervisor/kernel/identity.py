@@ -5,8 +5,10 @@ from uuid import UUID
 from drgn import Program
 
 from beat_bridge.model.host import Host
-from beat_bridge.sensors.hypervisor.kernel.program import view
+from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
 from beat_bridge.sensors.hypervisor.kernel.records import record
+
+_BANNER_BYTES = 64
 
 
 def identity(prog: Program, host_id: str) -> Host:
@@ -32,6 +34,16 @@ def identity(prog: Program, host_id: str) -> Host:
         architecture=machine,
         os_name=system,
     )
+
+
+def banner(prog: Program) -> bytes:
+    """The beginning of the kernel's banner, which stays where it is and what it is as long as the guest runs.
+
+    Raises:
+        FaultError: It cannot be read.
+        LookupError: There is none.
+    """
+    return view(prog).read(symbol(prog, "linux_banner"), _BANNER_BYTES)
 
 
 def boot_id(prog: Program) -> str:

@@ -152,7 +152,7 @@ class _Reader:
             cookie=cookie,
             filter=socket_filter(self._prog, sk_filter),
             holders=tuple(Holder(pid=pid, fd=fd) for pid, fd in sorted(holders.items())[:_HOLDERS_KEPT]),
-            holders_complete=not self._held.unread,
+            holders_complete=self._held.complete,
             seen_by=tuple(sorted(seen_by)),
         )
 

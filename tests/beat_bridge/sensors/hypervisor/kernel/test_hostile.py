@@ -13,7 +13,7 @@ from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.inventory import Inventory, decode, encode
 from beat_bridge.sensors.hypervisor.looking import SENSORS, Introspection
 from beat_bridge.sensors.hypervisor.memory import PhysicalMemory, Region
-from beat_bridge.sensors.hypervisor.symbols.profile import Profile
+from beat_bridge.sensors.hypervisor.symbols.profile import Profile, load_profile
 from tests.beat_bridge.sensors.hypervisor.kernel.conftest import Watched
 
 RUNS = 300
@@ -117,6 +117,28 @@ def test_random_corruption_never_breaks_a_look(watched: Watched) -> None:
     outcomes = corrupted_looks(watched.memory, watched.profile, RUNS, seed=4)
     assert outcomes.total() == RUNS
     assert outcomes["gaps"] > RUNS // 10
+
+
+@pytest.mark.guest
+def test_another_kernel_in_its_place_is_one_line(watched: Watched) -> None:
+    """A guest whose kernel is not where it was gives a line that says so, and no inventory."""
+    corrupted = Corrupted(watched.memory)
+    introspection = Introspection(corrupted, watched.profile)
+    corrupted.words = {watched.profile.physical(watched.profile.address("linux_banner")): 0}
+    with pytest.raises(DoorwatchError, match="restarted"):
+        introspection.look()
+
+
+@pytest.mark.guest
+def test_without_an_image_the_code_is_not_called_clean(watched: Watched) -> None:
+    """A profile out of the guest's own RAM sees the same things, and says that code could not be compared."""
+    alone = Introspection(watched.memory, load_profile(None, watched.memory)).look()
+    whole = watched.look()
+    assert {process.pid for process in whole.processes if process.seen_by} >= {1}
+    assert {module.name for module in alone.modules} == {module.name for module in whole.modules}
+    (coverage,) = (each for each in alone.coverage if each.sensor == "kernel_hooks")
+    assert (coverage.status, coverage.reason) == (CoverageStatus.PARTIAL, Reason.UNSUPPORTED)
+    assert "give the image" in coverage.detail
 
 
 @pytest.mark.guest

@@ -83,6 +83,18 @@ def test_a_parked_socket_has_no_holder(watched: Watched) -> None:
     assert found.seen_by == ("packet_sklist",)
 
 
+def test_a_socket_in_a_threads_own_table_is_its_processes(watched: Watched) -> None:
+    """A socket that only a thread with a descriptor table of its own has open is held by that process."""
+    started = watched.guest.start(["python3", "-S", "-c", _IN_A_THREAD])
+    try:
+        found = _by_inode(watched)[json.loads(started.out.splitlines()[0])]
+        beside = watched.guest.check("sh", "-c", f"readlink /proc/{started.pid}/fd/* || true")
+    finally:
+        watched.guest.stop(started.pid)
+    assert f"socket:[{found.inode}]" not in beside
+    assert [holder.pid for holder in found.holders] == [started.pid]
+
+
 def test_filters_agree_with_packet_diag(watched: Watched) -> None:
     """The emulator's instructions are those that the guest's own `ss -0b` prints."""
     with plants.emulator(watched.guest) as planted:
@@ -96,4 +108,15 @@ def test_filters_agree_with_packet_diag(watched: Watched) -> None:
     assert tuple((each.code, each.jt, each.jf, each.k) for each in found.filter.program) in programs
 
 
+_IN_A_THREAD = """
+import ctypes, json, os, signal, socket, threading
+def hold():
+    assert ctypes.CDLL(None).unshare(0x400) == 0
+    kept = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    print(json.dumps(os.fstat(kept.fileno()).st_ino))
+    print("ready", flush=True)
+    threading.Event().wait()
+threading.Thread(target=hold, daemon=True).start()
+signal.pause()
+"""
 _FIELDS = r"(0x[0-9a-f]+) (\d+) (\d+) (\d+),"
