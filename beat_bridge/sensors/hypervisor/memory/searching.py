@@ -1,4 +1,4 @@
-"""Finding bytes anywhere in a guest's RAM."""
+"""Finding a page anywhere in a guest's RAM by how it begins."""
 
 from collections.abc import Iterator
 
@@ -6,32 +6,34 @@ from beat_bridge.sensors.hypervisor.memory import MemoryFault, PhysicalMemory, R
 
 PAGE = 4096
 CHUNK = 4 << 20
-"""Bytes read at once: large enough that the search is as fast as memory, small enough to stay in the cache."""
+"""Bytes read at once."""
 
 
-def occurrences(memory: PhysicalMemory, needle: bytes) -> Iterator[int]:
-    """Guest-physical addresses at which the bytes stand, ascending.
+def pages_beginning_with(memory: PhysicalMemory, beginning: bytes) -> Iterator[int]:
+    """Guest-physical addresses of the pages that begin with these bytes (a page's worth at most), ascending.
 
-    Pages that cannot be read are passed over. What crosses from one stretch of populated RAM into another is not found.
+    Looking at page beginnings only is as fast as RAM can be read; a search of every byte takes several times as long.
+    Pages that cannot be read are passed over.
     """
     for region in memory.populated():
-        for at in range(region.start, region.end, CHUNK):
-            yield from _search(memory, needle, Region(at, min(CHUNK, region.end - at)), region.end)
+        start = -(-region.start // PAGE) * PAGE
+        for at in range(start, region.end, CHUNK):
+            yield from _search(memory, beginning, Region(at, min(CHUNK, region.end - at)))
 
 
-def _search(memory: PhysicalMemory, needle: bytes, part: Region, end: int) -> Iterator[int]:
-    """What begins in a part; where that cannot be read as a whole, in each half of it, down to a page."""
+def _search(memory: PhysicalMemory, beginning: bytes, part: Region) -> Iterator[int]:
+    """The pages of a part; where it cannot be read as a whole, of each half of it, down to a page."""
     try:
-        data = memory.read(part.start, min(part.size + len(needle) - 1, end - part.start))
+        data = memory.read(part.start, part.size)
     except MemoryFault:
         if part.size > PAGE:
-            half = part.size // 2
-            yield from _search(memory, needle, Region(part.start, half), end)
-            yield from _search(memory, needle, Region(part.start + half, part.size - half), end)
-        elif end > part.end:  # perhaps only what follows this page cannot be read
-            yield from _search(memory, needle, part, part.end)
+            half = part.size // 2 // PAGE * PAGE or PAGE
+            yield from _search(memory, beginning, Region(part.start, half))
+            yield from _search(memory, beginning, Region(part.start + half, part.size - half))
         return
-    found = data.find(needle)
-    while found >= 0:
-        yield part.start + found
-        found = data.find(needle, found + 1)
+    firsts = data[::PAGE]
+    page = firsts.find(beginning[:1])
+    while page >= 0:
+        if data.startswith(beginning, page * PAGE):
+            yield part.start + page * PAGE
+        page = firsts.find(beginning[:1], page + 1)

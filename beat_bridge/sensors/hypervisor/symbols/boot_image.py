@@ -24,6 +24,19 @@ _LZ4_LEGACY_BLOCK = 8 << 20
 """Largest size of one unpacked block (lib/decompress_unlz4.c, LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE)."""
 
 
+def file_state(path: Path) -> str:
+    """A text that changes whenever the file does: nobody sets a change time (ctime) back.
+
+    Raises:
+        DoorwatchError: There is no such file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot read this kernel image: {error.strerror}") from error
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
 def read_image(path: Path) -> bytes:
     """The file as it is.
 

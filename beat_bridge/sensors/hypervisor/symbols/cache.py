@@ -53,6 +53,8 @@ class Entry:
     build: KernelBuild
     image_sha256: str
     """Of the kernel's file as it lay in /boot, in hexadecimal."""
+    image_state: str
+    """That file's inode number, size and times (`boot_image.file_state`)."""
 
 
 class _Block(msgspec.Struct, frozen=True, array_like=True):
@@ -64,6 +66,7 @@ class _Header(msgspec.Struct, frozen=True):
     version: int
     byte_order: str
     image_sha256: str
+    image_state: str
     build_id: str
     release: str
     text_start: int
@@ -100,6 +103,7 @@ def store(directory: Path, entry: Entry) -> None:
             version=VERSION,
             byte_order=sys.byteorder,
             image_sha256=entry.image_sha256,
+            image_state=entry.image_state,
             build_id=build.build_id,
             release=build.release,
             text_start=build.text_start,
@@ -167,7 +171,7 @@ def _read(descriptor: int, build_id: str) -> Entry:
             raise ValueError(f"damaged block {name}")
         blocks[name] = data
         at += block.size
-    return Entry(_assemble(header, blocks), header.image_sha256)
+    return Entry(_assemble(header, blocks), header.image_sha256, header.image_state)
 
 
 def _assemble(header: _Header, blocks: dict[str, bytes]) -> KernelBuild:

@@ -11,7 +11,7 @@ from drgn import Program
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.sensors.hypervisor.memory import PhysicalMemory
 from beat_bridge.sensors.hypervisor.symbols import cache, finders
-from beat_bridge.sensors.hypervisor.symbols.boot_image import read_image
+from beat_bridge.sensors.hypervisor.symbols.boot_image import file_state, read_image
 from beat_bridge.sensors.hypervisor.symbols.btf import Btf
 from beat_bridge.sensors.hypervisor.symbols.build import KernelBuild, build_from_image, build_from_memory
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import KernelSymbol
@@ -139,19 +139,24 @@ def load_profile(image: Path | None, memory: PhysicalMemory, cache_dir: Path | N
 
 
 def _cached_build(image: Path | None, boot: VmCoreInfo, cache_dir: Path | None) -> KernelBuild | None:
-    """The build from the cache or from the image; None where there is neither."""
-    contents = None if image is None else read_image(image)
-    digest = None if contents is None else sha256(contents).hexdigest()
-    if cache_dir is not None and boot.build_id:
-        cached = cache.load(cache_dir, boot.build_id)
-        if cached is not None and digest in (None, cached.image_sha256):
-            return cached.build
-    if contents is None or digest is None:
-        return None
+    """The build from the cache or from the image; None where there is neither.
+
+    The cache answers for the image it was made from: the same file unchanged, or another with the same bytes.
+    """
+    cached = cache.load(cache_dir, boot.build_id) if cache_dir is not None and boot.build_id else None
+    if image is None:
+        return cached.build if cached is not None else None
+    state = file_state(image)
+    if cached is not None and cached.image_state == state:
+        return cached.build
+    contents = read_image(image)
+    digest = sha256(contents).hexdigest()
+    if cached is not None and cached.image_sha256 == digest:
+        return cached.build
     build = build_from_image(contents, str(image))
     if cache_dir is not None and build.build_id:
         try:
-            cache.store(cache_dir, cache.Entry(build, digest))
+            cache.store(cache_dir, cache.Entry(build, digest, state))
         except DoorwatchError as error:  # a full disk makes the next look slower, it must not prevent this one
             _log.warning("%s", error)
     return build

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.sensors.hypervisor.memory import MemoryFault, PhysicalMemory
-from beat_bridge.sensors.hypervisor.memory.searching import occurrences
+from beat_bridge.sensors.hypervisor.memory.searching import pages_beginning_with
 from beat_bridge.sensors.hypervisor.symbols.pages import translate
 
 START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
@@ -69,14 +69,14 @@ def parse(text: bytes) -> VmCoreInfo | None:
 
 
 def candidates(memory: PhysicalMemory) -> Iterator[VmCoreInfo]:
-    """Every whole note in RAM, wherever it lies; unproven."""
-    for number, address in enumerate(occurrences(memory, _BEGINNING)):
+    """Every whole note in RAM that begins a page, as the kernel's own does (crash_save_vmcoreinfo_init); unproven."""
+    for number, address in enumerate(pages_beginning_with(memory, _BEGINNING)):
         if number == MAX_CANDIDATES:
             return
         try:
             raw = memory.read(address, NOTE_SIZE)
-        except MemoryFault:  # too near the end of RAM: no page-sized note begins here
-            raw = memory.read(address, NOTE_SIZE - (address % NOTE_SIZE))
+        except MemoryFault:  # RAM ends within this page
+            continue
         note = parse(raw.partition(b"\0")[0])
         if note is not None:
             yield note

@@ -1,39 +1,32 @@
-"""Finding bytes in guest RAM."""
+"""Finding pages in guest RAM."""
 
 from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beat_bridge.sensors.hypervisor.memory import searching
 from beat_bridge.sensors.hypervisor.memory.raw_dump import RawDump
-from beat_bridge.sensors.hypervisor.memory.searching import occurrences
+from beat_bridge.sensors.hypervisor.memory.searching import PAGE, pages_beginning_with
 from tests.beat_bridge.sensors.hypervisor.ram import Ram
 
 NEEDLE = b"needle"
+PAGES = st.lists(st.sampled_from([b"", NEEDLE, b"need", b"xneedle", NEEDLE * 2, b"n" * PAGE]), min_size=1, max_size=40)
 
 
-@given(st.lists(st.sampled_from([b"need", b"le", NEEDLE, b"x", b"needleneedle"]), max_size=60), st.integers(7, 40))
-def test_every_occurrence_is_found_once(parts: list[bytes], chunk: int) -> None:
-    """Whatever the size of the pieces RAM is read in, all occurrences are found, those across an edge too."""
-    data = b"".join(parts)
-    whole, before = [at for at in range(len(data)) if data.startswith(NEEDLE, at)], searching.CHUNK
-    searching.CHUNK = chunk
-    try:
-        assert list(occurrences(Ram(data), NEEDLE)) == whole
-    finally:
-        searching.CHUNK = before
-
-
-def test_unreadable_ram_is_passed_over() -> None:
-    """A page that faults hides what is in it, and nothing beside it."""
-    size = searching.CHUNK
-    data = bytearray(3 * size)
-    places = [10, size - 6, size + 4096 - 6, size + 4096 + 10, size + 8192 - 3, size + 8192 + 10, 2 * size + 10]
-    for at in places:
-        data[at : at + 6] = NEEDLE
-    found = list(occurrences(Ram(bytes(data), range(size + 4096, size + 8192)), NEEDLE))
-    assert found == [10, size - 6, size + 4096 - 6, size + 8192 + 10, 2 * size + 10]
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PAGES, st.integers(1, 9), st.integers(0, PAGE - 1), st.integers(0, 39))
+def test_every_page_is_found_once(
+    monkeypatch: pytest.MonkeyPatch, pages: list[bytes], chunk: int, cut: int, bad: int
+) -> None:
+    """Whatever RAM is read in, all pages that begin so are found, but for the unreadable one and a cut-off one."""
+    monkeypatch.setattr(searching, "CHUNK", chunk * PAGE)
+    data = b"".join(page.ljust(PAGE, b"\0") for page in pages)
+    ram = Ram(data[: len(data) - cut], range(bad * PAGE + 100, bad * PAGE + 101))
+    readable = [number for number in range(len(pages)) if number != bad]
+    wanted = [number * PAGE for number in readable if data[: len(data) - cut].startswith(NEEDLE, number * PAGE)]
+    assert list(pages_beginning_with(ram, NEEDLE)) == wanted
 
 
 def test_holes_are_not_read(tmp_path: Path) -> None:
@@ -44,5 +37,5 @@ def test_holes_are_not_read(tmp_path: Path) -> None:
         stream.seek(1 << 39)
         stream.write(NEEDLE)
     memory = RawDump(path)
-    assert list(occurrences(memory, NEEDLE)) == [1 << 39]
+    assert list(pages_beginning_with(memory, NEEDLE)) == [1 << 39]
     memory.close()

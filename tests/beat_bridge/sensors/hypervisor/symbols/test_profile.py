@@ -137,6 +137,17 @@ def test_a_new_image_of_the_same_build_is_read_again(image: Path, cache_dir: Pat
     assert b"\xcc" in load_profile(image, RAM, cache_dir).build.text
 
 
+def test_the_same_image_elsewhere_is_the_same(image: Path, cache_dir: Path, tmp_path: Path) -> None:
+    """A copy of the image is known by its bytes: what was kept is used, and not written again."""
+    load_profile(image, RAM, cache_dir)
+    (kept,) = cache_dir.iterdir()
+    before = kept.stat().st_mtime_ns
+    copy = tmp_path / "copy"
+    copy.write_bytes(VMLINUX)
+    assert load_profile(copy, RAM, cache_dir).build.text == KERNEL.text
+    assert kept.stat().st_mtime_ns == before
+
+
 def test_a_full_disk_prevents_no_look(
     image: Path, cache_dir: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
