@@ -1,7 +1,8 @@
 """One full pass over a 512 MiB guest from its RAM file, idle and crowded, and what it leaves resident."""
 
-import resource
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +18,25 @@ _TARGET_MILLISECONDS = 30
 _TARGET_MEBIBYTES = 200
 _CROWD = 1000
 _RUNS = 41
+_WATCH = """
+import resource, sys
+from pathlib import Path
+from beat_bridge.sensors.hypervisor.looking import Introspection
+from beat_bridge.sensors.hypervisor.memory.layout import q35
+from beat_bridge.sensors.hypervisor.memory.ram_file import RamFile
+from beat_bridge.sensors.hypervisor.symbols.profile import load_profile
+
+ram, size, image, cache = sys.argv[1:]
+memory = RamFile(Path(ram), q35(int(size)))
+introspection = Introspection(memory, load_profile(Path(image), memory, Path(cache)))
+for _ in range(10):
+    introspection.look()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 def figures() -> Sequence[Figure]:
-    """A pass over each release, idle; over a crowd of processes in one; and the memory all that has taken."""
+    """A pass over each release, idle; over a crowd of processes in one; and the memory that watching takes."""
     found = []
     for release in RELEASES:
         with Guest(image(release)) as guest, TemporaryDirectory() as cache:
@@ -30,19 +46,24 @@ def figures() -> Sequence[Figure]:
             if release == RELEASES[0]:
                 with plants.program(guest, "crowd", str(_CROWD)):
                     found.append(_pass(introspection, f"full pass, {release}, 512 MiB", "crowded", target=False))
+                    found.append(_resident(guest, Path(cache)))
             memory.close()
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return [
-        *found,
-        Figure(
-            name="resident memory after all of it",
-            value=resident,
-            unit="MiB",
-            target=f"<= {_TARGET_MEBIBYTES} MiB",
-            met=resident <= _TARGET_MEBIBYTES,
-            note="highest, with the profile being made",
-        ),
-    ]
+    return found
+
+
+def _resident(guest: Guest, cache: Path) -> Figure:
+    """The memory of a process that does nothing but watch this guest, its kernel's build in the cache."""
+    argv = [sys.executable, "-c", _WATCH, str(guest.ram_file), str(guest.memory), str(guest.kernel_image), str(cache)]
+    ended = subprocess.run(argv, check=True, capture_output=True, text=True)
+    resident = int(ended.stdout) / 1024
+    return Figure(
+        name="resident memory while watching",
+        value=resident,
+        unit="MiB",
+        target=f"<= {_TARGET_MEBIBYTES} MiB",
+        met=resident <= _TARGET_MEBIBYTES,
+        note="highest of a process of its own, ten passes",
+    )
 
 
 def _pass(introspection: Introspection, name: str, state: str, *, target: bool) -> Figure:

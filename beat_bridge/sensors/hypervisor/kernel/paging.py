@@ -14,6 +14,8 @@ _PRESENT, _LARGE = 1 << 0, 1 << 7
 _ENTRY = struct.Struct("<Q")
 _MOST_TABLES = 16_384
 """Page tables kept in one pass, 4 KiB each: a guest may weave any number of them."""
+_MOST_PAGES = 4096
+"""Pages kept in one pass: 16 MiB."""
 
 
 class OutOfTimeError(DoorwatchError):
@@ -41,7 +43,11 @@ class Deadline:
 
 
 class AddressSpace:
-    """What one set of page tables maps. Translations are remembered until `forget()`: a pass sees one mapping."""
+    """What one set of page tables maps.
+
+    Translations and pages are remembered until `forget()`: structures share pages, and a pass sees each page as it was
+    at one moment.
+    """
 
     def __init__(self, memory: PhysicalMemory, table: int, levels: int, deadline: Deadline) -> None:
         """Look through page tables.
@@ -57,11 +63,13 @@ class AddressSpace:
         self.deadline = deadline
         self._root = table & _FRAME
         self._frames: dict[int, int] = {}
+        self._pages: dict[int, bytes] = {}
         self._tables: dict[int, bytes] = {}
 
     def forget(self) -> None:
-        """Begin anew: the guest has changed its mappings since."""
+        """Begin anew: the guest has gone on since."""
         self._frames.clear()
+        self._pages.clear()
         self._tables.clear()
 
     def read(self, address: int, size: int) -> bytes:
@@ -75,10 +83,10 @@ class AddressSpace:
         offset = address & (PAGE_SIZE - 1)
         if offset + size <= PAGE_SIZE:
             page = address >> PAGE_SHIFT
-            frame = self._frames.get(page)
-            if frame is None:
-                frame = self._walk(page)
-            return self.memory.read(frame + offset, size)
+            content = self._pages.get(page)
+            if content is None:
+                content = self._page(page)
+            return content[offset : offset + size]
         parts = []
         while size > 0:
             step = min(size, PAGE_SIZE - offset)
@@ -95,6 +103,13 @@ class AddressSpace:
         page = address >> PAGE_SHIFT
         frame = self._frames.get(page)
         return (self._walk(page) if frame is None else frame) + (address & (PAGE_SIZE - 1))
+
+    def _page(self, page: int) -> bytes:
+        if len(self._pages) >= _MOST_PAGES:
+            self._pages.clear()
+        frame = self._frames.get(page)
+        content = self._pages[page] = self.memory.read(self._walk(page) if frame is None else frame, PAGE_SIZE)
+        return content
 
     def _walk(self, page: int) -> int:
         """Find the frame of a page, from the topmost table down."""

@@ -12,7 +12,7 @@ from beat_bridge.sensors.hypervisor.kernel.arguments import strings_of
 from beat_bridge.sensors.hypervisor.kernel.clocks import USER_HZ, ticks
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings
-from beat_bridge.sensors.hypervisor.kernel.paths import open_file
+from beat_bridge.sensors.hypervisor.kernel.paths import OpenFile, open_file
 from beat_bridge.sensors.hypervisor.kernel.records import record
 from beat_bridge.sensors.hypervisor.kernel.tasks import tasks_in_list, tasks_in_pid_table, tasks_on_run_queues
 
@@ -81,7 +81,7 @@ def processes(prog: Program, everyone: Leaders, surroundings: Surroundings, gaps
             gaps.miss(f"process {pid}", error)
             continue
         yield found
-        unread = [each for each in (found.args, found.executable) if isinstance(each, Unavailable)]
+        unread = [each for each in (found.args, found.executable, found.environment) if isinstance(each, Unavailable)]
         failed = next((each for each in unread if each.reason is Reason.FAILED), None)
         if failed is not None:
             gaps.miss(f"process {pid}", FaultError(failed.detail, leader))
@@ -97,6 +97,8 @@ class _Reader:
         self._held = surroundings.held
         self._namespaces = surroundings.namespaces
         self._booted_at = surroundings.booted_at
+        self._files: dict[int, OpenFile] = {}
+        """Programs by ``struct file *``: what forks goes on with its parent's."""
         self._task = record(
             prog,
             "struct task_struct",
@@ -163,7 +165,9 @@ class _Reader:
             (file,) = self._mm.read(mm)
             if not file:
                 return Unavailable(reason=Reason.ABSENT, detail="it runs no file")
-            found = open_file(self._prog, file)
+            found = self._files.get(file)
+            if found is None:
+                found = self._files[file] = open_file(self._prog, file)
         except FaultError as error:
             return Unavailable(reason=Reason.FAILED, detail=f"its executable: {error}")
         return Executable(

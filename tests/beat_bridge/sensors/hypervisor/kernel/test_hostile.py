@@ -11,6 +11,8 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Reason
 from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.inventory import Inventory, decode, encode
+from beat_bridge.sensors.hypervisor.kernel.paging import PAGE_SIZE, AddressSpace
+from beat_bridge.sensors.hypervisor.kernel.program import view
 from beat_bridge.sensors.hypervisor.looking import SENSORS, Introspection
 from beat_bridge.sensors.hypervisor.memory import PhysicalMemory, Region
 from beat_bridge.sensors.hypervisor.symbols.profile import Profile, load_profile
@@ -21,18 +23,13 @@ _WORD = struct.Struct("<Q")
 
 
 class Corrupted:
-    """A guest's RAM, of which some words are others. What was read once stays the same, as in a saved image."""
+    """A guest's RAM, of which some words are others. A page that was read stays the same, as in a saved image."""
 
     def __init__(self, memory: PhysicalMemory) -> None:
         self._memory = memory
         self._saved: dict[tuple[int, int], bytes] = {}
         self.words: dict[int, int] = {}
         """Physical address to what is read there instead."""
-
-    @property
-    def reads(self) -> Sequence[tuple[int, int]]:
-        """(address, size) of all that was ever read."""
-        return list(self._saved)
 
     def values(self) -> list[int]:
         """Words that were read and look like addresses of the kernel."""
@@ -82,8 +79,7 @@ def corrupted_looks(memory: PhysicalMemory, profile: Profile, runs: int, seed: i
     chance = random.Random(seed)  # noqa: S311 - the same ones each time
     corrupted = Corrupted(memory)
     introspection = Introspection(corrupted, profile, budget_seconds=5)
-    introspection.look()
-    reads, values = corrupted.reads, corrupted.values()
+    reads, values = _recorded(introspection), corrupted.values()
     outcomes: Counter[str] = Counter()
     for _ in range(runs):
         corrupted.words = {}
@@ -101,6 +97,25 @@ def corrupted_looks(memory: PhysicalMemory, profile: Profile, runs: int, seed: i
         _check_account(seen)
         outcomes["gaps" if any(each.sensor in SENSORS for each in seen.gaps) else "whole"] += 1
     return outcomes
+
+
+def _recorded(introspection: Introspection) -> Sequence[tuple[int, int]]:
+    """What a look reads: (physical address, size) of structures and of page table entries."""
+    space = view(introspection._prog).space
+    found: dict[tuple[int, int], None] = {}
+
+    def read(address: int, size: int) -> bytes:
+        data = AddressSpace.read(space, address, size)
+        found[space.translate(address), size] = None
+        return data
+
+    space.read = read  # type: ignore[method-assign] # for one look
+    try:
+        introspection.look()
+    finally:
+        del space.read
+    # of a table of page frames, any entry
+    return [*found, *((table, PAGE_SIZE) for table in space._tables)]
 
 
 def _check_account(seen: Inventory) -> None:
