@@ -68,7 +68,7 @@ def kallsyms(symbols: Sequence[Named], arrangement: str = "6.1", slide: int = 0,
     parts = {
         "addresses": _padded(packed) + struct.pack("<Q", BASE + slide),
         "names": count + _padded(bytes(names)) + _padded(struct.pack(f"<{len(markers)}I", *markers)),
-        "sequences": _padded(b"".join(struct.pack(">I", at)[1:] for at in reversed(range(len(symbols))))),
+        "sequences": _padded(b"".join(struct.pack(">I", at)[1:] for at in range(len(symbols)))),
         "tokens": _padded(table) + struct.pack("<256H", *places),
     }
     order = {

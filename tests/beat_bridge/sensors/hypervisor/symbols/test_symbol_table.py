@@ -1,5 +1,6 @@
 """Symbols by name and by address."""
 
+import zlib
 from array import array
 
 from hypothesis import given
@@ -25,3 +26,10 @@ def test_lookups_agree_with_a_plain_search(symbols: list[tuple[int, str]], addre
         found = table.at(place)
         above = [other for other, _ in symbols if other > at]
         assert (found.name, found.letter, found.address, found.size) == (name, "t", at, min(above) - at if above else 0)
+
+
+def test_names_with_one_checksum_are_told_apart() -> None:
+    """`plumless` and `buckeroo` have the same CRC-32; each is found in its own place."""
+    table = SymbolTable.of(array("Q", [1, 2, 3]), ["tplumless", "tbuckeroo", "tother"])
+    assert [list(table.places(name)) for name in ("plumless", "buckeroo", "other")] == [[0], [1], [2]]
+    assert zlib.crc32(b"plumless") == zlib.crc32(b"buckeroo")

@@ -37,6 +37,14 @@ def test_a_stale_or_forged_note_is_passed_over() -> None:
     assert find_vmcoreinfo(ram).kernel_offset == KERNEL.slide
 
 
+def test_page_tables_that_lead_elsewhere_prove_nothing() -> None:
+    """A note whose tables do map the kernel, but not to where the note says it lies, is false."""
+    forged = SmallKernel(physical=0x30_0000)
+    tables = RAM[KERNEL.physical + 0x11000 : KERNEL.physical + 0x12000]
+    with pytest.raises(DoorwatchError, match="none of which fits"):
+        find_vmcoreinfo(with_notes((0x8_0000, forged.note), (0x31_1000, tables)))
+
+
 def test_only_false_notes_is_another_failure_than_none() -> None:
     """No note, and notes that nothing confirms, are told apart: the second is what a forger leaves."""
     with pytest.raises(DoorwatchError, match="no VMCOREINFO note"):
@@ -85,6 +93,8 @@ def test_large_pages_map_as_the_manual_says(slot: int, offset: int) -> None:
     address = 3 << 39 | slot << 30 | offset
     memory = Ram(bytes(ram))
     assert translate(memory, 0x1000, address, five_levels=False) == 0x4000_0000 + offset
+    entry(0x1000, 3, 0x2083)  # at level 4 no entry is a page
+    assert translate(Ram(bytes(ram)), 0x1000, address, five_levels=False) == 0x4000_0000 + offset
     entry(0x9000, 1, 0x1003)  # level 5 on top
     assert translate(Ram(bytes(ram)), 0x9000, 1 << 48 | address, five_levels=True) == 0x4000_0000 + offset
     entry(0x2000, slot, 0x3003)
