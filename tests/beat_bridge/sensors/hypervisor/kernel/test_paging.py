@@ -28,7 +28,8 @@ def _map(memory: Bytes, levels: int, address: int, frame: int, shift: int) -> No
     for level in range(levels - 1, -1, -1):
         at = table + 8 * (address >> (12 + 9 * level) & 511)
         if 12 + 9 * level == shift:
-            memory.put(at, frame | 1 | (0x80 if level else 0) | 1 << 63)
+            # of a large page bit 12 is no address (PAT), and of any page bit 63 (NX)
+            memory.put(at, frame | 1 | (0x1080 if level else 0) | 1 << 63)
             return
         entry = int.from_bytes(memory.ram[at : at + 8], "little")
         if not entry:
