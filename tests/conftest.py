@@ -16,7 +16,7 @@ from tests.lab import capabilities
 if TYPE_CHECKING:
     from tests.lab.elasticsearch import Cluster
 
-TIERS = ("unit", "live", "elasticsearch")
+TIERS = ("unit", "live", "elasticsearch", "guest")
 _counts: pytest.StashKey[Counter[tuple[str, str]]] = pytest.StashKey()
 _reasons: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
@@ -33,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_reasons] = {
         "live": capabilities.live_obstacle(),
         "elasticsearch": capabilities.elasticsearch_obstacle(),
+        "guest": capabilities.guest_obstacle(),
     }
 
 

@@ -47,6 +47,8 @@ class SocketFilter(Value, frozen=True, kw_only=True):
     kind: FilterKind
     program: Program = ()
     """The instructions, for CLASSIC only."""
+    bpf_program_id: int = 0
+    """The id of the program, for EBPF where it could be told."""
     unavailable: Unavailable | None = None
 
 

@@ -9,7 +9,7 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Value, Viewpoint
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.host import Host
-from beat_bridge.model.kernel import Hook
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook, KernelModule
 from beat_bridge.model.pid_files import PidFile
 from beat_bridge.model.processes import Process
 from beat_bridge.model.sockets import Socket
@@ -29,6 +29,10 @@ class Inventory(Value, frozen=True, kw_only=True):
     network_namespaces: tuple[int, ...] = ()
     """Inodes of the network namespaces whose packet sockets were listed by the kernel, sorted: one of theirs that is
     not in `sockets` does not exist, whatever other namespaces could not be looked into."""
+    modules: tuple[KernelModule, ...] = ()
+    bpf_programs: tuple[BpfProgram, ...] = ()
+    bpf_maps: tuple[BpfMap, ...] = ()
+    bpf_links: tuple[BpfLink, ...] = ()
     coverage: tuple[Coverage, ...] = ()
 
     def by_pid(self) -> Mapping[int, Process]:

@@ -1,4 +1,4 @@
-"""The kernel's own state: places through which control passes and that a rootkit would change."""
+"""The kernel's own state: its modules, BPF objects, and the places through which control passes."""
 
 from beat_bridge.model.base import Value
 
@@ -19,3 +19,48 @@ class Hook(Value, frozen=True, kw_only=True):
     """Module or BPF program that the actual target lies in; empty where nobody owns it."""
     explained: bool = False
     """A known mechanism (livepatch, static call, an EDR's fentry) accounts for the difference."""
+
+
+class KernelModule(Value, frozen=True, kw_only=True):
+    """One loaded module."""
+
+    name: str
+    state: str = ""
+    """`live`, `coming`, `going`, `unformed`; empty where the viewpoint does not tell."""
+    text_address: int = 0
+    """Where its code begins; 0 where the viewpoint may not say."""
+    text_size: int = 0
+    """Bytes."""
+    seen_by: tuple[str, ...] = ()
+    """The lists that showed it, sorted: `module_list`, `module_kset`, `module_tree`."""
+
+
+class BpfProgram(Value, frozen=True, kw_only=True):
+    """One loaded eBPF program."""
+
+    id: int
+    name: str = ""
+    type: str = ""
+    """`socket_filter`, `kprobe`, `lsm`, ...: BPF_PROG_TYPE_* in small letters."""
+    tag: str = ""
+    """The kernel's hash over its instructions, in hexadecimal."""
+    map_ids: tuple[int, ...] = ()
+    """Maps it uses, sorted."""
+
+
+class BpfMap(Value, frozen=True, kw_only=True):
+    """One eBPF map."""
+
+    id: int
+    name: str = ""
+    type: str = ""
+    """BPF_MAP_TYPE_* in small letters."""
+
+
+class BpfLink(Value, frozen=True, kw_only=True):
+    """What attaches an eBPF program to a place in the kernel."""
+
+    id: int
+    type: str = ""
+    """BPF_LINK_TYPE_* in small letters."""
+    program_id: int = 0

@@ -56,6 +56,8 @@ class Process(Value, frozen=True, kw_only=True):
     """Descriptors 0, 1 and 2 all lead to /dev/null."""
     network_namespace: int | Unavailable = 0
     """Inode of the network namespace."""
+    seen_by: tuple[str, ...] = ()
+    """The lists that showed it, sorted, where the viewpoint asks several: `task_list`, `pid_table`, `run_queue`."""
 
     @property
     def identity(self) -> str:

@@ -1,11 +1,14 @@
 """What this machine lets the tiers do."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
+from tests.lab.guest.image import RELEASES, cached
 from tests.lab.java import MODULE, OLDEST, java_home
 
 NOBODY = 65534
@@ -46,4 +49,23 @@ def elasticsearch_obstacle() -> str:
             return f"{tool} is not installed (Debian: apt install {package})"
     if java_home() is None:
         return f"no Java {OLDEST} or newer with {MODULE} is installed (Debian: apt install default-jdk-headless)"
+    return ""
+
+
+@cache
+def guest_obstacle() -> str:
+    """Why no guest can be started here; empty where it can."""
+    if platform.machine() != "x86_64":
+        return f"guests are x86_64, and this machine is {platform.machine()}"
+    built = all(map(cached, RELEASES))
+    tools = [("qemu-system-x86_64", "qemu-system-x86"), ("setpriv", "util-linux")]
+    if not built:
+        tools += [("mmdebstrap", "mmdebstrap"), ("mke2fs", "e2fsprogs")]
+    for tool, package in tools:
+        if not shutil.which(tool):
+            return f"{tool} is not installed (Debian: apt install {package})"
+    if not built and os.geteuid():
+        return "building a guest's image needs root, once"
+    if not built and not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
+        return "Debian's archive keys are not installed (Debian: apt install debian-archive-keyring)"
     return ""

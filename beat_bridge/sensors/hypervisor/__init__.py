@@ -1,0 +1,1 @@
+"""Looking from below: a guest's memory, read from outside, where no guest can lie about itself."""

@@ -1,0 +1,205 @@
+"""Who runs, from which file, under which name: out of ``struct task_struct`` and what it leads to."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from drgn import FaultError, Program
+
+from beat_bridge.model.base import Reason, Unavailable
+from beat_bridge.model.processes import Environment, Executable, Process
+from beat_bridge.sensors.hypervisor.kernel.arguments import strings_of
+from beat_bridge.sensors.hypervisor.kernel.clocks import USER_HZ, ticks
+from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
+from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings
+from beat_bridge.sensors.hypervisor.kernel.paths import OpenFile, open_file
+from beat_bridge.sensors.hypervisor.kernel.records import record
+from beat_bridge.sensors.hypervisor.kernel.tasks import tasks_in_list, tasks_in_pid_table, tasks_on_run_queues
+
+_PF_KTHREAD = 0x0020_0000
+"""include/linux/sched.h"""
+_NO_MEMORY = Unavailable(reason=Reason.ABSENT, detail="a kernel thread")
+_ENDED = Unavailable(reason=Reason.ABSENT, detail="it has ended and waits for its parent")
+
+
+@dataclass(slots=True)
+class Leaders:
+    """The processes that exist."""
+
+    tasks: dict[int, int] = field(default_factory=dict)
+    """Process id to its leader's ``struct task_struct *``."""
+    seen_by: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Process id to the lists that showed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a process is described by, beside its own task."""
+
+    held: Holdings
+    namespaces: Mapping[int, int]
+    """``struct net *`` to its inode number."""
+    booted_at: int
+    """Seconds since the epoch."""
+
+
+def leaders(prog: Program, gaps: Gaps) -> Leaders:
+    """Every process that any of the kernel's lists shows."""
+    found = Leaders()
+    of_thread = record(prog, "struct task_struct", "tgid", "group_leader")
+    for name, walk in (
+        ("task_list", tasks_in_list),
+        ("pid_table", tasks_in_pid_table),
+        ("run_queue", tasks_on_run_queues),
+    ):
+        with gaps.question(f"the {name.replace('_', ' ')}"):
+            for task in walk(prog):
+                try:
+                    pid, leader = of_thread.read(task)
+                except FaultError as error:
+                    gaps.miss(f"a task of the {name.replace('_', ' ')}", error)
+                    continue
+                found.tasks.setdefault(pid, leader)
+                found.seen_by[pid].add(name)
+    return found
+
+
+def processes(prog: Program, everyone: Leaders, surroundings: Surroundings, gaps: Gaps) -> Iterator[Process]:
+    """Describe processes, by ascending process id.
+
+    Args:
+        prog: The guest.
+        everyone: Whom.
+        surroundings: What they are described by.
+        gaps: Takes what could not be read.
+    """
+    reader = _Reader(prog, surroundings)
+    for pid, leader in sorted(everyone.tasks.items()):
+        try:
+            found = reader.read(leader, everyone.seen_by[pid])
+        except FaultError as error:
+            gaps.miss(f"process {pid}", error)
+            continue
+        yield found
+        unread = [each for each in (found.args, found.executable, found.environment) if isinstance(each, Unavailable)]
+        failed = next((each for each in unread if each.reason is Reason.FAILED), None)
+        if failed is not None:
+            gaps.miss(f"process {pid}", FaultError(failed.detail, leader))
+        else:
+            gaps.examined += 1
+
+
+class _Reader:
+    """Reads processes for one pass."""
+
+    def __init__(self, prog: Program, surroundings: Surroundings) -> None:
+        self._prog = prog
+        self._held = surroundings.held
+        self._namespaces = surroundings.namespaces
+        self._booted_at = surroundings.booted_at
+        self._files: dict[int, OpenFile] = {}
+        """Programs by ``struct file *``: what forks goes on with its parent's."""
+        self._task = record(
+            prog,
+            "struct task_struct",
+            "tgid",
+            "flags",
+            "comm",
+            "start_boottime",
+            "mm",
+            "real_parent",
+            "cred",
+            "signal",
+            "nsproxy",
+        )
+        group, session = prog["PIDTYPE_PGID"].value_(), prog["PIDTYPE_SID"].value_()
+        self._signal = record(prog, "struct signal_struct", f"pids[{group}]", f"pids[{session}]", "tty")
+        self._tgid = record(prog, "struct task_struct", "tgid")
+        self._number = record(prog, "struct pid", "numbers[0].nr")
+        self._user = record(prog, "struct cred", "euid.val")
+        self._net = record(prog, "struct nsproxy", "net_ns")
+        self._tty = record(prog, "struct tty_struct", "driver", "index")
+        self._driver = record(prog, "struct tty_driver", "major", "minor_start")
+        self._mm = record(prog, "struct mm_struct", "exe_file")
+
+    def read(self, task: int, seen_by: set[str]) -> Process:
+        pid, flags, name, start, mm, parent, cred, signal, nsproxy = self._task.read(task)
+        group, session, tty = self._signal.read(signal)
+        kernel_thread = bool(flags & _PF_KTHREAD)
+        args, executable, environment = self._program(mm, kernel_thread=kernel_thread)
+        return Process(
+            pid=pid,
+            parent_pid=self._tgid.read(parent)[0] if parent != task else 0,
+            start_ticks=ticks(start),
+            started_at=round(self._booted_at + ticks(start) / USER_HZ, 2),
+            name=name.decode("utf-8", "backslashreplace"),
+            args=args,
+            executable=executable,
+            environment=environment,
+            kernel_thread=kernel_thread,
+            user_id=self._user.read(cred)[0],
+            session_id=self._pid_number(session),
+            group_id=self._pid_number(group),
+            tty=self._tty_number(tty),
+            stdio_null=self._stdio_null(pid),
+            network_namespace=self._network_namespace(nsproxy),
+            seen_by=tuple(sorted(seen_by)),
+        )
+
+    def _program(
+        self, mm: int, *, kernel_thread: bool
+    ) -> tuple[tuple[str, ...] | Unavailable, Executable | Unavailable, Environment | Unavailable]:
+        """Arguments, executable and environment."""
+        if kernel_thread or not mm:
+            # io_uring and vhost threads borrow an mm; like other kernel threads they run no file
+            return (), (_NO_MEMORY if kernel_thread else _ENDED), (_NO_MEMORY if kernel_thread else _ENDED)
+        try:
+            strings = strings_of(self._prog, mm)
+        except FaultError as error:
+            failed = Unavailable(reason=Reason.FAILED, detail=f"its memory: {error}")
+            return failed, self._executable(mm), failed
+        return strings.args, self._executable(mm), strings.environment
+
+    def _executable(self, mm: int) -> Executable | Unavailable:
+        try:
+            (file,) = self._mm.read(mm)
+            if not file:
+                return Unavailable(reason=Reason.ABSENT, detail="it runs no file")
+            found = self._files.get(file)
+            if found is None:
+                found = self._files[file] = open_file(self._prog, file)
+        except FaultError as error:
+            return Unavailable(reason=Reason.FAILED, detail=f"its executable: {error}")
+        return Executable(
+            path=found.path,
+            deleted=found.unlinked,
+            filesystem=found.filesystem,
+            memfd=found.links == 0 and found.path.startswith("/memfd:"),
+            device=found.device,
+            inode=found.inode,
+            replaced=found.replaced,
+        )
+
+    def _pid_number(self, pid: int) -> int:
+        return max(int(self._number.read(pid)[0]), 0) if pid else 0
+
+    def _tty_number(self, tty: int) -> int:
+        """The controlling terminal's device number, as /proc/PID/stat shows it."""
+        if not tty:
+            return 0
+        driver, index = self._tty.read(tty)
+        major, minor_start = self._driver.read(driver)
+        minor = minor_start + index
+        return int((minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12))
+
+    def _stdio_null(self, pid: int) -> bool | Unavailable:
+        if pid in self._held.unread:
+            return Unavailable(reason=Reason.FAILED, detail="its descriptors could not be read")
+        return pid in self._held.stdio_null
+
+    def _network_namespace(self, nsproxy: int) -> int | Unavailable:
+        if not nsproxy:
+            return Unavailable(reason=Reason.ABSENT, detail="it has ended")
+        (net,) = self._net.read(nsproxy)
+        nowhere = Unavailable(reason=Reason.FAILED, detail="its network namespace is in no list")
+        return self._namespaces.get(net, nowhere)

@@ -1,0 +1,166 @@
+"""The sockets that can see other people's packets, and those that carry a filter, out of the kernel's own tables.
+
+A descriptor's ``struct socket *`` and the tables' ``struct sock *`` point at each other: that ties a filter to the
+process that holds it, and shows a socket that nobody holds.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from drgn import FaultError, Program
+
+from beat_bridge.model.base import Reason, Unavailable
+from beat_bridge.model.sockets import Holder, Socket
+from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
+from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, inode_of_socket
+from beat_bridge.sensors.hypervisor.kernel.lists import hlist_for_each, hlist_heads
+from beat_bridge.sensors.hypervisor.kernel.namespaces import for_each_net
+from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
+from beat_bridge.sensors.hypervisor.kernel.socket_filters import socket_filter
+
+_AF_PACKET = 17
+_HOLDERS_KEPT = 64
+
+
+@dataclass(slots=True)
+class Tables:
+    """What the kernel's tables show."""
+
+    seen_by: dict[int, set[str]] = field(default_factory=dict)
+    """``struct sock *`` to the tables that showed it."""
+    namespaces: dict[int, int] = field(default_factory=dict)
+    """``struct net *`` to its inode number."""
+
+
+def tables(prog: Program, gaps: Gaps) -> Tables:
+    """Every packet and raw socket in the tables of every namespace: the sensor `packet_sockets`."""
+    found = Tables()
+    for net, inode in gaps.whole(for_each_net(prog), "the list of network namespaces"):
+        found.namespaces[net] = inode
+        for sock in gaps.whole(packet_sockets(prog, net), f"packet sockets of net:[{inode}]"):
+            found.seen_by.setdefault(sock, set()).add("packet_sklist")
+    for table in ("raw_v4_hashinfo", "raw_v6_hashinfo"):
+        for sock in gaps.whole(raw_sockets(prog, table), table):
+            found.seen_by.setdefault(sock, set()).add("raw_hashinfo")
+    gaps.examined += len(found.seen_by)
+    return found
+
+
+def sockets(prog: Program, shown: Tables, held: Holdings, gaps: Gaps) -> Iterator[Socket]:
+    """Every packet and raw socket, and every other that a descriptor leads to and that carries a filter.
+
+    Args:
+        prog: The guest.
+        shown: What the tables show.
+        held: Who holds what.
+        gaps: Account of the sensor `socket_filters`.
+    """
+    seen_by = {sock: set(interfaces) for sock, interfaces in shown.seen_by.items()}
+    _add_held(prog, held, seen_by, gaps)
+    reader = _Reader(prog, held, shown.namespaces)
+    for sock, interfaces in seen_by.items():
+        try:
+            found = reader.read(sock, interfaces)
+        except FaultError as error:
+            gaps.miss("a socket", error)
+            continue
+        yield found
+        if found.filter.unavailable is not None:
+            gaps.miss(f"socket {found.inode}", FaultError(found.filter.unavailable.detail, sock))
+        else:
+            gaps.examined += 1
+
+
+def packet_sockets(prog: Program, net: int) -> Iterator[int]:
+    """The AF_PACKET sockets of a namespace: `net->packet.sklist`.
+
+    Args:
+        prog: The guest.
+        net: ``struct net *``
+
+    Yields:
+        ``struct sock *``
+    """
+    node = offset_of(prog, "struct sock", "__sk_common.skc_node")
+    for each in hlist_for_each(prog, net + offset_of(prog, "struct net", "packet.sklist")):
+        yield each - node
+
+
+def raw_sockets(prog: Program, table: str) -> Iterator[int]:
+    """The SOCK_RAW sockets of all namespaces.
+
+    Args:
+        prog: The guest.
+        table: `raw_v4_hashinfo` or `raw_v6_hashinfo`.
+
+    Yields:
+        ``struct sock *``
+    """
+    node = offset_of(prog, "struct sock", "__sk_common.skc_node")
+    for head in hlist_heads(prog, prog[table].ht):
+        for each in hlist_for_each(prog, head):
+            yield each - node
+
+
+def _add_held(prog: Program, held: Holdings, seen_by: dict[int, set[str]], gaps: Gaps) -> None:
+    """Sockets that descriptors lead to, where the tables show them too or where they carry a filter."""
+    sk_of = record(prog, "struct socket", "sk")
+    filter_of = record(prog, "struct sock", "sk_filter")
+    for socket in held.sockets:
+        try:
+            (sock,) = sk_of.read(socket)
+            if sock and (sock in seen_by or filter_of.read(sock)[0]):
+                seen_by.setdefault(sock, set()).add("descriptor")
+            gaps.examined += sock not in seen_by
+        except FaultError as error:
+            gaps.miss("a socket that a descriptor leads to", error)
+
+
+class _Reader:
+    """Turns ``struct sock *`` into sockets, for one pass."""
+
+    def __init__(self, prog: Program, held: Holdings, namespaces: Mapping[int, int]) -> None:
+        self._prog = prog
+        self._held = held
+        self._namespaces = namespaces
+        self._sock = record(
+            prog,
+            "struct sock",
+            "__sk_common.skc_family",
+            "__sk_common.skc_net.net",
+            "__sk_common.skc_cookie.counter",
+            "sk_type",
+            "sk_protocol",
+            "sk_filter",
+            "sk_socket",
+        )
+
+    def read(self, sock: int, seen_by: set[str]) -> Socket:
+        family, net, cookie, kind, protocol, sk_filter, socket = self._sock.read(sock)
+        interface = 0
+        if family == _AF_PACKET:
+            protocol, interface = self._bound_to(sock)
+        holders = self._held.sockets.get(socket, {}) if socket else {}
+        nowhere = Unavailable(reason=Reason.FAILED, detail="it belongs to a namespace that no list shows")
+        return Socket(
+            inode=inode_of_socket(self._prog, socket),
+            family=family,
+            type=kind,
+            protocol=protocol,
+            network_namespace=self._namespaces.get(net, nowhere),
+            interface_index=interface,
+            cookie=cookie,
+            filter=socket_filter(self._prog, sk_filter),
+            holders=tuple(Holder(pid=pid, fd=fd) for pid, fd in sorted(holders.items())[:_HOLDERS_KEPT]),
+            holders_complete=self._held.complete,
+            seen_by=tuple(sorted(seen_by)),
+        )
+
+    def _bound_to(self, sock: int) -> tuple[int | Unavailable, int]:
+        """EtherType and interface of a packet socket."""
+        try:
+            protocol, interface = record(self._prog, "struct packet_sock", "num", "ifindex").read(sock)
+        except LookupError as error:
+            # af_packet is a module whose own types are not in the kernel's BTF
+            return Unavailable(reason=Reason.UNSUPPORTED, detail=f"its EtherType: {error}"), 0
+        return ((protocol & 0xFF) << 8 | protocol >> 8), interface

@@ -1,0 +1,146 @@
+"""One look at a guest from outside, with every walker."""
+
+from datetime import UTC, datetime
+
+from drgn import FaultError, Program
+
+from beat_bridge.errors import DoorwatchError
+from beat_bridge.model.base import Reason, Viewpoint
+from beat_bridge.model.coverage import Coverage, CoverageStatus
+from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook
+from beat_bridge.model.processes import Process
+from beat_bridge.model.sockets import Socket
+from beat_bridge.sensors.hypervisor.kernel.bpf import bpf_code, bpf_links, bpf_maps, bpf_programs
+from beat_bridge.sensors.hypervisor.kernel.clocks import boot_time
+from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
+from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, holdings
+from beat_bridge.sensors.hypervisor.kernel.hooks import hooks
+from beat_bridge.sensors.hypervisor.kernel.identity import banner, identity
+from beat_bridge.sensors.hypervisor.kernel.modules import Modules, look_at_modules
+from beat_bridge.sensors.hypervisor.kernel.processes import Leaders, Surroundings, leaders, processes
+from beat_bridge.sensors.hypervisor.kernel.program import open_program, view
+from beat_bridge.sensors.hypervisor.kernel.sockets import Tables, sockets, tables
+from beat_bridge.sensors.hypervisor.kernel.whose import Whose
+from beat_bridge.sensors.hypervisor.memory import PhysicalMemory
+from beat_bridge.sensors.hypervisor.symbols.profile import Profile
+
+BUDGET_SECONDS = 10.0
+"""What one pass may take: many times what a large guest needs, and an end to what a hostile one asks for."""
+SENSORS = ("packet_sockets", "socket_filters", "processes", "modules", "bpf_objects", "kernel_hooks")
+"""The names in `coverage`, beside `pid_files`."""
+_PID_FILES = Coverage(
+    sensor="pid_files",
+    status=CoverageStatus.NONE,
+    reason=Reason.UNSUPPORTED,
+    detail="files are not looked at from outside: look from inside as well",
+)
+
+
+class Introspection:
+    """Looks at one guest again and again; types and layouts are worked out once."""
+
+    def __init__(
+        self, memory: PhysicalMemory, profile: Profile, *, host_id: str = "", budget_seconds: float = BUDGET_SECONDS
+    ) -> None:
+        """Prepare for a guest.
+
+        Args:
+            memory: Its RAM.
+            profile: Its kernel, in this boot.
+            host_id: Its `/etc/machine-id`, if the caller knows it.
+            budget_seconds: What one look may take; what is not seen by then is told as coverage.
+
+        Raises:
+            DoorwatchError: The profile is of another kernel or boot.
+        """
+        self._prog = open_program(memory, profile)
+        try:
+            self._banner = banner(self._prog)
+        except (FaultError, LookupError) as error:
+            raise DoorwatchError(f"the guest's kernel cannot be read where its profile has it: {error}") from error
+        self._host_id = host_id
+        self._budget = budget_seconds
+
+    def look(self) -> Inventory:
+        """Everything in the guest that the walkers know of, and, in `coverage`, what could not be read.
+
+        Raises:
+            DoorwatchError: Not even its name can be read: it is gone, or was started anew.
+        """
+        taken_at = datetime.now(UTC)
+        view(self._prog).begin(self._budget)
+        try:
+            same = banner(self._prog) == self._banner
+            host, booted_at = identity(self._prog, self._host_id), boot_time(self._prog)
+        except (FaultError, LookupError) as error:
+            raise DoorwatchError(f"the guest cannot be looked at any more ({error}): has it been restarted?") from error
+        if not same:
+            raise DoorwatchError("the guest's kernel is not where it was: it has been restarted: look for it anew")
+        found = _Pass(self._prog, booted_at)
+        found.run()
+        return Inventory(
+            host=host,
+            viewpoint=Viewpoint.HYPERVISOR,
+            taken_at=taken_at,
+            processes=tuple(found.processes),
+            sockets=tuple(sorted(found.sockets, key=lambda socket: socket.inode)),
+            hooks=tuple(found.hooks),
+            modules=tuple(found.modules.modules),
+            bpf_programs=tuple(found.bpf_programs),
+            bpf_maps=tuple(found.bpf_maps),
+            bpf_links=tuple(found.bpf_links),
+            coverage=found.coverage(),
+        )
+
+
+def look(memory: PhysicalMemory, profile: Profile, *, host_id: str = "") -> Inventory:
+    """One look at a guest or a memory image; see `Introspection`.
+
+    Raises:
+        DoorwatchError: The profile does not fit, or the guest is gone.
+    """
+    return Introspection(memory, profile, host_id=host_id).look()
+
+
+class _Pass:
+    """What one look found. Each question is asked for itself: where one fails, the others are still answered."""
+
+    def __init__(self, prog: Program, booted_at: int) -> None:
+        self._prog = prog
+        self._booted_at = booted_at
+        self._gaps = {name: Gaps() for name in SENSORS}
+        self.processes: list[Process] = []
+        self.sockets: list[Socket] = []
+        self.hooks: list[Hook] = []
+        self.modules = Modules()
+        self.bpf_programs: list[BpfProgram] = []
+        self.bpf_maps: list[BpfMap] = []
+        self.bpf_links: list[BpfLink] = []
+
+    def run(self) -> None:
+        prog, gaps = self._prog, self._gaps
+        everyone, held, shown = Leaders(), Holdings(), Tables()
+        with gaps["processes"].question("the lists of tasks"):
+            everyone = leaders(prog, gaps["processes"])
+        with gaps["socket_filters"].question("open descriptors"):
+            held = holdings(prog, everyone.tasks, gaps["socket_filters"], everyone=gaps["processes"].complete)
+        with gaps["packet_sockets"].question("the tables of sockets"):
+            shown = tables(prog, gaps["packet_sockets"])
+        surroundings = Surroundings(held, shown.namespaces, self._booted_at)
+        self.sockets += gaps["socket_filters"].whole(sockets(prog, shown, held, gaps["socket_filters"]), "sockets")
+        self.processes += gaps["processes"].whole(
+            processes(prog, everyone, surroundings, gaps["processes"]), "processes"
+        )
+        with gaps["modules"].question("modules"):
+            self.modules = look_at_modules(prog, gaps["modules"])
+        bpf = gaps["bpf_objects"]
+        self.bpf_programs += bpf.whole(bpf_programs(prog, bpf), "BPF programs")
+        self.bpf_maps += bpf.whole(bpf_maps(prog, bpf), "BPF maps")
+        self.bpf_links += bpf.whole(bpf_links(prog, bpf), "BPF links")
+        code = [*self.modules.ranges, *bpf.whole(bpf_code(prog), "the code of BPF programs")]
+        kernel_hooks = gaps["kernel_hooks"]
+        self.hooks += kernel_hooks.whole(hooks(prog, Whose(prog, code), kernel_hooks), "hooks")
+
+    def coverage(self) -> tuple[Coverage, ...]:
+        return (*(gaps.coverage(name) for name, gaps in self._gaps.items()), _PID_FILES)
