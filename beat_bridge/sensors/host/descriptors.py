@@ -4,7 +4,7 @@ Only links are read, which asks no file system and cannot hang; nothing is opene
 """
 
 import os
-from collections.abc import KeysView, Sequence
+from collections.abc import KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from beat_bridge.sensors.host import proc
@@ -90,8 +90,13 @@ class Descriptors:
             self.stdio.setdefault(pid, {})[number] = target
 
 
-def walk(pids: Sequence[int]) -> Descriptors:
-    """Read the descriptor tables of processes; one that vanishes meanwhile is no gap."""
+def walk(pids: Sequence[int], threads: Mapping[int, Sequence[int]]) -> Descriptors:
+    """Read the descriptor tables of processes; one that vanishes meanwhile is no gap.
+
+    Args:
+        pids: The processes.
+        threads: Their further threads, where they have some (`proc.threads_of`).
+    """
     found = Descriptors(truncated=len(pids) >= proc.MAX_PROCESSES)
     for pid in pids:
         if found.examined > MAX_DESCRIPTORS:
@@ -101,19 +106,19 @@ def walk(pids: Sequence[int]) -> Descriptors:
         try:
             _walk_one(pid, f"/proc/{pid}/fd", found)
         except PermissionError:
-            _walk_threads(pid, found)
+            _walk_threads(pid, threads.get(pid, ()), found)
             if found.examined == before and _may_hold_descriptors(pid):
                 found.refused.append(pid)
             continue
         except OSError:
             continue  # ended meanwhile
-        _walk_threads(pid, found)
+        _walk_threads(pid, threads.get(pid, ()), found)
     return found
 
 
-def _walk_threads(pid: int, found: Descriptors) -> None:
+def _walk_threads(pid: int, threads: Sequence[int], found: Descriptors) -> None:
     """Read the descriptor tables of threads that have left the one their process shares."""
-    for thread in proc.other_threads(pid):
+    for thread in threads:
         if len(found.threads) > _MAX_THREADS:
             found.truncated = True
             return

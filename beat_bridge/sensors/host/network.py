@@ -64,8 +64,13 @@ class Namespaces:
             known.append(path)
 
 
-def namespaces(pids: Iterable[int]) -> Namespaces:
-    """The namespaces of processes and of their threads, and those bound to a name (`ip netns`), wherever mounted."""
+def namespaces(pids: Iterable[int], threads: Mapping[int, Sequence[int]]) -> Namespaces:
+    """The namespaces of processes and of their threads, and those bound to a name (`ip netns`), wherever mounted.
+
+    Args:
+        pids: The processes.
+        threads: Their further threads, where they have some (`proc.threads_of`).
+    """
     found = Namespaces()
     refused = []
     mounts: dict[str, int] = {}
@@ -77,7 +82,7 @@ def namespaces(pids: Iterable[int]) -> Namespaces:
             refused.append(pid)
         except OSError:
             pass  # it has ended, or only its first thread has
-        for thread in proc.other_threads(pid)[: proc.MAX_THREADS]:
+        for thread in threads.get(pid, ())[: proc.MAX_THREADS]:
             with suppress(OSError):
                 _add_namespace(pid, f"/proc/{pid}/task/{thread}", found)
     for inode, path in _bound_namespaces("self", ""):

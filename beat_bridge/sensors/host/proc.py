@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from beat_bridge.errors import DoorwatchError
@@ -166,6 +166,11 @@ def other_threads(pid: int) -> list[int]:
         return sorted(int(name) for name in os.listdir(place) if name != str(pid))  # noqa: PTH208 - numbers are wanted
     except (OSError, ValueError):
         return []
+
+
+def threads_of(pids: Iterable[int]) -> dict[int, list[int]]:
+    """The further threads of those processes that have some."""
+    return {pid: others for pid in pids if (others := other_threads(pid))}
 
 
 def lines(raw: bytes) -> Iterator[list[str]]:

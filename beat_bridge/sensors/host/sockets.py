@@ -39,9 +39,10 @@ class SocketLook:
 def look_at_sockets() -> SocketLook:
     """Look at every socket of the host, from every side this user may look from."""
     pids = proc.pids()
-    namespaces = network.namespaces(pids)
+    threads = proc.threads_of(pids)
+    namespaces = network.namespaces(pids, threads)
     view = network.Look(namespaces.paths)
-    descriptors = walk(pids)  # while the helper visits the namespaces that need one
+    descriptors = walk(pids, threads)  # while the helper visits the namespaces that need one
     tables = read_tables(view.surveys(), namespaces)
     held_only = {inode: [path] for inode, path in descriptors.namespaces.items() if inode not in namespaces.paths}
     if held_only:
@@ -91,7 +92,7 @@ def _search_holders(
     from /proc).
     """
     pids = proc.pids()
-    again = walk(pids)
+    again = walk(pids, proc.threads_of(pids))
     late = [inode for inode in orphans if inode in again.sockets]
     outcome.add(interview(late, again))
     for inode in late:

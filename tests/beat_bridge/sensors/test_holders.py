@@ -25,7 +25,7 @@ def _listed(namespace: int | None, **changes: object) -> Listed:
 def _search(entry: Listed) -> Tables:
     tables = Tables()
     tables.take([entry])
-    namespaces = network.namespaces([os.getpid()])
+    namespaces = network.namespaces([os.getpid()], {})
     sockets._search_holders([NEVER_AN_INODE], namespaces, tables, Descriptors(), Interview())
     return tables
 
