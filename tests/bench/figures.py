@@ -1,6 +1,7 @@
 """A measured figure, its peer from the same run, and the table of them."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,24 +48,15 @@ def in_turn(ours: Callable[[], object], theirs: Callable[[], object], runs: int 
 
 
 def print_figures(figures: Sequence[Figure]) -> None:
-    """The table."""
-    from beat_bridge.terminal import print_table  # noqa: PLC0415 - a bench that runs alone need not load it
-
-    words = {None: "", True: "met", False: "MISSED"}
-    print_table(
-        "Figures",
-        ("figure", "measured", "target", "", "peer", "peer's", "ratio", "note"),
-        [
-            (
-                figure.name,
-                f"{figure.value:,.4g} {figure.unit}",
-                figure.target,
-                words[figure.met],
-                figure.peer,
-                "" if figure.peer_value is None else f"{figure.peer_value:,.4g} {figure.unit}",
-                "" if figure.ratio is None else f"{figure.ratio:.3g}",
-                figure.note,
-            )
-            for figure in figures
-        ],
-    )
+    """Each figure on a line of its own, with what it is measured against below it: names are long, terminals narrow."""
+    words = {None: "", True: ": met", False: ": MISSED"}
+    for figure in figures:
+        sys.stdout.write(f"{figure.value:>12,.4g} {figure.unit:<12} {figure.name}\n")
+        below = []
+        if figure.target:
+            below.append(f"target {figure.target}{words[figure.met]}")
+        if figure.peer_value is not None:
+            below.append(f"{figure.peer} {figure.peer_value:,.4g} {figure.unit}, ratio {figure.ratio or 0:.3g}")
+        below += [figure.note] if figure.note else []
+        if below:
+            sys.stdout.write(f"{'':26}{'; '.join(below)}\n")
