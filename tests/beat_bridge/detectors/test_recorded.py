@@ -12,7 +12,7 @@ from beat_bridge.model.inventory import Inventory, decode
 from tests import inventories
 
 RECORDED = Path(inventories.__file__).parent / "recorded" / "network_software.json"
-"""Debian 12: twelve captures of tcpdump, four DHCP clients, LLDP, 802.1X, VRRP, router advertisements, ping, sshd,
+"""Debian 12: eleven captures of tcpdump, four DHCP clients, LLDP, 802.1X, VRRP, router advertisements, ping, sshd,
 PostgreSQL and others, as `doorwatch scan --save` recorded them while they ran between two ends of a veth."""
 
 
