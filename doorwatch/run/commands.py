@@ -15,7 +15,7 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.bridge import BridgeStatus
 from doorwatch import configuration as configurations
 from doorwatch.run.service import Service, open_service
-from doorwatch.run.targets import obstacles
+from doorwatch.run.targets import faults, obstacles
 
 log = logging.getLogger("doorwatch")
 HEARTBEAT_SECONDS = 60.0
@@ -39,12 +39,15 @@ def run(path: Path, check: bool) -> None:
     configuration = configurations.load(path)
     found = list(obstacles(configuration, path))
     if check:
+        found += faults(configuration, path)
         if found:
             raise DoorwatchError("\ndoorwatch: ".join(found))
         click.echo(f"{path}: sound, and every target answers")
         return
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger().setLevel(logging.INFO)
+    for library in ("elastic_transport", "uvicorn"):  # what they would tell of each request, the forwarder tells once
+        logging.getLogger(library).setLevel(logging.ERROR)
     for line in found:
         log.warning("%s", line)
     stop = threading.Event()

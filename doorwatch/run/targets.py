@@ -1,11 +1,15 @@
-"""Whether what a configuration names can be reached, said with the line of the file that names it."""
+"""Whether what a configuration names is there and answers, said with the line of the file that names it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from beat_bridge import strict_yaml
 from beat_bridge.errors import DoorwatchError
+from detection_rules import load_rules
 from doorwatch.configuration import Configuration
+from responders.options import check
+from responders.playbooks.selection import load_playbooks
+from responders.webhook.credentials import load_credentials
 
 
 def obstacles(configuration: Configuration, path: Path) -> Iterator[str]:
@@ -17,6 +21,22 @@ def obstacles(configuration: Configuration, path: Path) -> Iterator[str]:
         yield f"{strict_yaml.place(path, 'elasticsearch.hosts')}: {trouble}"
     if configuration.alerts is not None and (trouble := _webhook(configuration)):
         yield f"{strict_yaml.place(path, 'alerts.url')}: {trouble}"
+
+
+def faults(configuration: Configuration, path: Path) -> Iterator[str]:
+    """One line for each file a configuration names that the bridge or the responder could not start with."""
+    try:
+        load_rules([Path(directory) for directory in configuration.rules] or None)
+    except DoorwatchError as error:
+        yield f"{strict_yaml.place(path, 'rules')}: {error}"
+    if configuration.responder is None:
+        return
+    try:
+        check(configuration.responder)
+        load_credentials(configuration.responder)
+        load_playbooks(configuration.responder.playbooks)
+    except DoorwatchError as error:
+        yield f"{strict_yaml.place(path, 'responder')}: {error}"
 
 
 def _elasticsearch(configuration: Configuration) -> str:
@@ -39,7 +59,7 @@ def _webhook(configuration: Configuration) -> str:
 
     options = configuration.alerts
     own = configuration.responder
-    if options is None or (own is not None and options.url.endswith(f":{own.port}/v1/alerts")):
+    if options is None or not options.url or (own is not None and options.url.endswith(f":{own.port}/v1/alerts")):
         return ""  # it is this process that will answer
     try:
         webhook = Webhook(

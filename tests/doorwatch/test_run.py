@@ -23,6 +23,17 @@ def _configuration(directory: Path, more: str = "") -> Path:
     return path
 
 
+def _check(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _doorwatch("run", "--check", "--config", str(path)),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 def _search(directory: Path, query: str) -> list[dict[str, object]]:
     """What the store holds; nothing while the bridge has not made it yet."""
     answer = subprocess.run(
@@ -68,14 +79,7 @@ def test_documents_of_a_live_host_reach_the_local_store(tmp_path: Path) -> None:
 def test_an_unreachable_target_is_one_line_with_its_place(tmp_path: Path, more: str, line: int, word: str) -> None:
     """`--check` names the file's line of a target that does not answer, and exits with 2."""
     path = _configuration(tmp_path, more)
-    answer = subprocess.run(
-        _doorwatch("run", "--check", "--config", str(path)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=PATIENCE,
-        check=False,
-    )
+    answer = _check(path)
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"doorwatch: {path}:{line}: "), answer.stderr
     assert word in answer.stderr
@@ -85,13 +89,43 @@ def test_an_unreachable_target_is_one_line_with_its_place(tmp_path: Path, more: 
 def test_a_sound_configuration_is_said_to_be(tmp_path: Path) -> None:
     """`--check` on a file without targets says that all is well, and starts nothing."""
     path = _configuration(tmp_path)
-    answer = subprocess.run(
-        _doorwatch("run", "--check", "--config", str(path)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=PATIENCE,
-        check=False,
-    )
+    answer = _check(path)
     assert answer.returncode == 0
     assert not (tmp_path / "state").exists()
+
+
+OWN_RESPONDER = """\
+alerts:
+  token_file: {token}
+responder:
+  port: 0
+  allow_plaintext: true
+  token_file: {token}
+  playbooks: [{playbook}]
+"""
+
+
+def _with_responder(directory: Path) -> Path:
+    token, playbook = directory / "token", directory / "playbook.yml"
+    token.write_text("a-token-of-this-test-alone")
+    token.chmod(0o600)
+    playbook.write_text("name: look\nsteps: [{action: verify_cure}]\n")
+    return _configuration(directory, OWN_RESPONDER.format(token=token, playbook=playbook))
+
+
+def test_a_responder_of_ones_own_needs_no_address(tmp_path: Path) -> None:
+    """Alerts without a url go to the responder of the same file, and that configuration is sound."""
+    answer = _check(_with_responder(tmp_path))
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("name", "content"), [("playbook.yml", "name: look\nstep: []\n"), ("token", "short")])
+def test_a_file_the_responder_cannot_start_with_is_named(tmp_path: Path, name: str, content: str) -> None:
+    """`--check` finds a broken playbook and a token too short before the service does."""
+    path = _with_responder(tmp_path)
+    (tmp_path / name).write_text(content)
+    answer = _check(path)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"doorwatch: {path}:6: ")
+    assert name in answer.stderr
+    assert answer.stderr.count("\n") == 1
