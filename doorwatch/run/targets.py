@@ -29,12 +29,16 @@ def faults(configuration: Configuration, path: Path) -> Iterator[str]:
         load_rules([Path(directory) for directory in configuration.rules] or None)
     except DoorwatchError as error:
         yield f"{strict_yaml.place(path, 'rules')}: {error}"
-    if configuration.responder is None:
+    responder = configuration.responder
+    if responder is None:
         return
+    for key, file in (("tls_certificate", responder.tls_certificate), ("tls_key", responder.tls_key)):
+        if file and not Path(file).is_file():
+            yield f"{strict_yaml.place(path, f'responder.{key}')}: {file}: there is no such file"
     try:
-        check(configuration.responder)
-        load_credentials(configuration.responder)
-        load_playbooks(configuration.responder.playbooks)
+        check(responder)
+        load_credentials(responder)
+        load_playbooks(responder.playbooks)
     except DoorwatchError as error:
         yield f"{strict_yaml.place(path, 'responder')}: {error}"
 

@@ -129,3 +129,15 @@ def test_a_file_the_responder_cannot_start_with_is_named(tmp_path: Path, name: s
     assert answer.stderr.startswith(f"doorwatch: {path}:6: ")
     assert name in answer.stderr
     assert answer.stderr.count("\n") == 1
+
+
+def test_a_missing_certificate_is_named_with_its_line(tmp_path: Path) -> None:
+    """`--check` says which key of the file leads to no certificate."""
+    path = _with_responder(tmp_path)
+    text = path.read_text().replace(
+        "  allow_plaintext: true\n", "  tls_certificate: /nonexistent\n  tls_key: /dev/null\n"
+    )
+    path.write_text(text)
+    answer = _check(path)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"doorwatch: {path}:8: /nonexistent: there is no such file")
