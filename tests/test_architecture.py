@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("doorwatch", "responders", "detection_rules", "beat_bridge")
+ROOMS = ("doorwatch", "responders", "kibana_dashboards", "osquery_packs", "detection_rules", "beat_bridge")
 LEAVES = {"errors", "files", "strict_yaml", "terminal"}
 """Utilities at the bridge's root that any room may use."""
 BRIDGE: dict[str, set[str]] = {

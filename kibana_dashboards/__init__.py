@@ -1,0 +1,1 @@
+"""What Kibana is given: dashboards, the Elastic package, and the set-up of a Kibana."""

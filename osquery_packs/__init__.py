@@ -1,0 +1,1 @@
+"""osquery: packs of queries, and an extension with tables of our own."""
