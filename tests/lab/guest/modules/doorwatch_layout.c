@@ -2,6 +2,9 @@
 /* What the compiler and the running kernel say of their own layout: a second source for whoever reads from outside. */
 #include <linux/module.h>
 #include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/radix-tree.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 
 static unsigned long task_tasks = offsetof(struct task_struct, tasks);
@@ -20,6 +23,18 @@ static unsigned long task;
 module_param(task, ulong, 0444);
 MODULE_PARM_DESC(task, "Virtual address of the task_struct asked for last");
 
+static unsigned long task_sibling = offsetof(struct task_struct, sibling);
+module_param(task_sibling, ulong, 0444);
+MODULE_PARM_DESC(task_sibling, "Offset of task_struct.sibling");
+
+static unsigned long task_children = offsetof(struct task_struct, children);
+module_param(task_children, ulong, 0444);
+MODULE_PARM_DESC(task_children, "Offset of task_struct.children");
+
+static unsigned long pid_slot;
+module_param(pid_slot, ulong, 0444);
+MODULE_PARM_DESC(pid_slot, "Virtual address of the place in the pid table that leads to the process asked for last");
+
 static int find_task(const char *value, const struct kernel_param *parameter)
 {
 	struct task_struct *found;
@@ -35,6 +50,9 @@ static int find_task(const char *value, const struct kernel_param *parameter)
 	if (!found)
 		return -ESRCH;
 	task = (unsigned long)found;
+	rcu_read_lock();
+	pid_slot = (unsigned long)radix_tree_lookup_slot(&init_pid_ns.idr.idr_rt, number - init_pid_ns.idr.idr_base);
+	rcu_read_unlock();
 	put_task_struct(found);
 	return 0;
 }
