@@ -1,18 +1,23 @@
 """A rule file: Elastic's detection-rules TOML, read strictly.
 
-The format is that of elastic/detection-rules, so that its tooling reads these files and Doorwatch reads Elastic's. What
-would change which documents match, and is not evaluated here (filters, exceptions, other rule types), is refused by
-name.
+The format is that of elastic/detection-rules, so that its tooling reads these files and Doorwatch reads Elastic's. A
+file of any rule type can be read, and exchanged with Kibana; what would change which documents match, and is not
+evaluated here (filters, exceptions, other rule types), is refused by name where the rule is to be evaluated.
+
+Beside `NAME.toml` may lie `NAME.changelog.json`, the rule's versions, and `NAME.kibana.json`, what Kibana says of the
+rule and TOML has no key for.
 """
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
+from detection_rules.json_text import NotJsonError, decode
 from detection_rules.language import LANGUAGES
 from detection_rules.toml_places import line_of
 
@@ -67,13 +72,14 @@ class SeverityMapping(_Table, frozen=True, kw_only=True):
     value: str
 
 
-class RiskScoreMapping(_Table, frozen=True, kw_only=True):
+class RiskScoreMapping(_Table, frozen=True, kw_only=True, omit_defaults=False):
     """An alert's risk score is what stands in this field, when something does."""
 
     field: str
     operator: Literal["equals"]
     value: Literal[""] = ""
-    risk_score: int | None = None
+    """Kibana wants it, and wants it empty."""
+    risk_score: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class RuleTable(_Table, frozen=True, kw_only=True):
@@ -140,8 +146,100 @@ class RuleFile(_Table, frozen=True, kw_only=True):
     transform: dict[str, Any] = {}
 
 
+DEFAULTS: Final = {
+    field.encode_name: field.default
+    for field in msgspec.structs.fields(RuleTable)
+    if field.default is not msgspec.NODEFAULT
+}
+"""What `[rule]` says where it says nothing."""
+
+
+def content_of(file: RuleFile) -> dict[str, dict[str, Any]]:
+    """The tables of a file as JSON has them, without what stands there anyway."""
+    content: dict[str, dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(file))
+    content["rule"] = {key: value for key, value in content["rule"].items() if value != DEFAULTS.get(key)}
+    return content
+
+
+class Release(_Table, frozen=True, kw_only=True):
+    """One version of a rule."""
+
+    version: int
+    date: str
+    """`2026/11/22`, as in `[metadata]`."""
+    sha256: str
+    """Of what the rule was then (see `versions.digest`)."""
+    change: str
+    """What changed and why, in one line."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule as its files have it."""
+
+    path: Path
+    file: RuleFile
+    text: str
+    """The TOML, for naming places in it."""
+    releases: tuple[Release, ...] = ()
+    """Newest first."""
+    beside: Mapping[str, Any] = {}
+    """Keys of Kibana's that the TOML has no place for."""
+
+    @property
+    def version(self) -> int:
+        """1 where the rule has no changelog."""
+        return self.releases[0].version if self.releases else 1
+
+
 _CHANGES_MATCHES = ("data_view_id", "event_category_override", "exceptions_list", "filters")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def changelog_path(rule: Path) -> Path:
+    """Where the versions of a rule are kept."""
+    return rule.with_suffix(".changelog.json")
+
+
+def beside_path(rule: Path) -> Path:
+    """Where lies what Kibana says of a rule and TOML has no key for."""
+    return rule.with_suffix(".kibana.json")
+
+
+def read_source(path: Path) -> Source:
+    """Read a rule with what lies beside it.
+
+    Raises:
+        DoorwatchError: One line, `FILE:LINE: what is wrong`.
+    """
+    file, text = read_rule_file(path)
+    return Source(
+        path=path,
+        file=file,
+        text=text,
+        releases=_read_json(changelog_path(path), tuple[Release, ...], ()),
+        beside=_read_json(beside_path(path), dict[str, Any], {}),
+    )
+
+
+T = TypeVar("T")
+
+
+def _read_json(path: Path, shape: type[T], absent: T) -> T:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return absent
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise DoorwatchError(f"{path}: larger than {MAX_BYTES} bytes")
+    try:
+        return msgspec.convert(decode(data), shape)
+    except NotJsonError as error:
+        raise DoorwatchError(f"{path}:{error.line}: {error.problem}") from error
+    except msgspec.ValidationError as error:
+        raise DoorwatchError(f"{path}: {error}") from error
 
 
 def read_rule_file(path: Path) -> tuple[RuleFile, str]:
@@ -197,26 +295,30 @@ def query_line(text: str) -> int:
 
 
 def _check(path: Path, text: str, rule: RuleTable) -> None:
-    if rule.type not in SUPPORTED_TYPES:
-        raise fail(
-            path, text, "type", f"the rule type `{rule.type}` is not supported: only {', '.join(SUPPORTED_TYPES)}"
-        )
-    if rule.language not in LANGUAGES:
-        raise fail(path, text, "language", f"the query language `{rule.language}` is not supported: only kuery, eql")
-    if (rule.type == "eql") != (rule.language == "eql"):
-        raise fail(path, text, "type", f"a rule of type `{rule.type}` cannot be written in `{rule.language}`")
+    """What every rule must have, whether or not it can be evaluated here."""
     for key in ("name", "description"):
         if not getattr(rule, key).strip():
             raise fail(path, text, key, f"the {key} is empty")
-    if not rule.query.strip():
-        raise fail(path, text, "query", "the query is missing")
     if not 0 <= rule.risk_score <= 100:
         raise fail(path, text, "risk_score", f"risk_score is {rule.risk_score}, not within 0 to 100")
     if not _UUID.fullmatch(rule.rule_id):
         raise fail(path, text, "rule_id", f"rule_id {rule.rule_id!r} is no UUID in lower case")
+
+
+def obstacle(rule: RuleTable) -> tuple[str, str] | None:
+    """Why a rule cannot be evaluated here: the key and the reason; None where it can."""
+    if rule.type not in SUPPORTED_TYPES:
+        return "type", f"the rule type `{rule.type}` is not supported: only {', '.join(SUPPORTED_TYPES)}"
+    if rule.language not in LANGUAGES:
+        return "language", f"the query language `{rule.language}` is not supported: only kuery, eql"
+    if (rule.type == "eql") != (rule.language == "eql"):
+        return "type", f"a rule of type `{rule.type}` cannot be written in `{rule.language}`"
+    if not rule.query.strip():
+        return "query", "the query is missing"
     for key in _CHANGES_MATCHES:
         if getattr(rule, key):
-            raise fail(path, text, key, f"`{key}` is not supported: it would change which documents match")
+            return key, f"`{key}` is not supported: it would change which documents match"
+    return None
 
 
 def _toml_error(path: Path, text: str, message: str) -> str:

@@ -15,10 +15,12 @@ from detection_rules.language.values import as_number, as_text
 from detection_rules.rule_file import (
     RiskScoreMapping,
     SeverityMapping,
+    Source,
     Threat,
     fail,
+    obstacle,
     query_line,
-    read_rule_file,
+    read_source,
 )
 
 SHIPPED = Path(__file__).parent / "rules"
@@ -47,6 +49,8 @@ class Rule:
     note: str
     severity_mapping: tuple[SeverityMapping, ...]
     risk_score_mapping: tuple[RiskScoreMapping, ...]
+    source: Source = field(compare=False, repr=False)
+    """The files it was read from."""
     holds: Predicate = field(compare=False, repr=False)
     """Whether a document fulfils the query, wherever it lives."""
     reads: Callable[[str], bool] = field(compare=False, repr=False)
@@ -157,7 +161,7 @@ def load_rules(directories: Sequence[Path] | None = None) -> RuleSet:
         for rule in rules:
             known = seen.setdefault(getattr(rule, attribute), rule)
             if known is not rule:
-                _, text = read_rule_file(rule.path)
+                text = rule.source.text
                 what = "rule_id" if attribute == "rule_id" else "file name"
                 raise fail(
                     rule.path, text, "rule_id", f"its {what} {getattr(rule, attribute)} is also that of {known.path}"
@@ -171,8 +175,10 @@ def load_rule(path: Path) -> Rule:
     Raises:
         DoorwatchError: One line, `FILE:LINE: what is wrong`.
     """
-    file, text = read_rule_file(path)
-    table = file.rule
+    source = read_source(path)
+    table, text = source.file.rule, source.text
+    if (problem := obstacle(table)) is not None:
+        raise fail(path, text, *problem)
     try:
         predicate = compile_query(table.query, table.language)
     except QueryError as error:
@@ -194,6 +200,7 @@ def load_rule(path: Path) -> Rule:
         note=table.note,
         severity_mapping=table.severity_mapping,
         risk_score_mapping=table.risk_score_mapping,
+        source=source,
         holds=predicate,
         reads=_reads(table.index),
         terms=demanded_terms(table.query, table.language),

@@ -1,0 +1,40 @@
+"""The versions of a rule: which there were, what changed, and whether the newest is what the file says."""
+
+from datetime import date
+from hashlib import sha256
+
+import msgspec
+
+from beat_bridge.errors import DoorwatchError
+from detection_rules.kibana import rule_to_kibana
+from detection_rules.rule_file import Release, Source
+
+_NOT_CONTENT = ("version", "meta", "enabled")
+LONGEST_CHANGE = 300
+
+
+def digest(source: Source) -> str:
+    """SHA-256 over what Kibana would be given, but for the version: dates and comments of the file do not count."""
+    body = {key: value for key, value in rule_to_kibana(source).items() if key not in _NOT_CONTENT}
+    return sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
+
+
+def is_current(source: Source) -> bool:
+    """Whether the newest version is what the file says. A rule without a changelog has no versions to be behind."""
+    return not source.releases or source.releases[0].sha256 == digest(source)
+
+
+def bumped(source: Source, change: str, today: date) -> tuple[Release, ...]:
+    """The versions with one more; newest first.
+
+    Raises:
+        DoorwatchError: Nothing changed since the last one, or the change is not said in one line.
+    """
+    change = change.strip()
+    if not change or "\n" in change or len(change) > LONGEST_CHANGE:
+        raise DoorwatchError(f"{source.path}: say in one line of at most {LONGEST_CHANGE} characters what changed")
+    if source.releases and is_current(source):
+        raise DoorwatchError(f"{source.path}: nothing changed since version {source.version}")
+    version = source.version + 1 if source.releases else 1
+    release = Release(version=version, date=f"{today:%Y/%m/%d}", sha256=digest(source), change=change)
+    return (release, *source.releases)
