@@ -1,6 +1,7 @@
 """One look at a guest from outside, with every walker."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 from drgn import FaultError, Program
 
@@ -11,6 +12,7 @@ from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook
 from beat_bridge.model.processes import Process
 from beat_bridge.model.sockets import Socket
+from beat_bridge.sensors.hypervisor.kernel.asking import walked
 from beat_bridge.sensors.hypervisor.kernel.bpf import bpf_code, bpf_links, bpf_maps, bpf_programs
 from beat_bridge.sensors.hypervisor.kernel.clocks import boot_time
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
@@ -18,9 +20,10 @@ from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, holdings
 from beat_bridge.sensors.hypervisor.kernel.hooks import hooks
 from beat_bridge.sensors.hypervisor.kernel.identity import banner, identity
 from beat_bridge.sensors.hypervisor.kernel.modules import Modules, look_at_modules
-from beat_bridge.sensors.hypervisor.kernel.processes import Leaders, Surroundings, leaders, processes
+from beat_bridge.sensors.hypervisor.kernel.processes import Surroundings, processes
 from beat_bridge.sensors.hypervisor.kernel.program import open_program, view
 from beat_bridge.sensors.hypervisor.kernel.sockets import Tables, sockets, tables
+from beat_bridge.sensors.hypervisor.kernel.tasks import Leaders, leaders
 from beat_bridge.sensors.hypervisor.kernel.whose import Whose
 from beat_bridge.sensors.hypervisor.memory import PhysicalMemory
 from beat_bridge.sensors.hypervisor.symbols.profile import Profile
@@ -83,7 +86,7 @@ class Introspection:
             host=host,
             viewpoint=Viewpoint.HYPERVISOR,
             taken_at=taken_at,
-            processes=tuple(found.processes),
+            processes=tuple(sorted(found.processes, key=lambda process: process.pid)),
             sockets=tuple(sorted(found.sockets, key=lambda socket: socket.inode)),
             hooks=tuple(found.hooks),
             modules=tuple(found.modules.modules),
@@ -138,7 +141,7 @@ class _Pass:
         self.bpf_programs += bpf.whole(bpf_programs(prog, bpf), "BPF programs")
         self.bpf_maps += bpf.whole(bpf_maps(prog, bpf), "BPF maps")
         self.bpf_links += bpf.whole(bpf_links(prog, bpf), "BPF links")
-        code = [*self.modules.ranges, *bpf.whole(bpf_code(prog), "the code of BPF programs")]
+        code = [*self.modules.ranges, *walked(prog, partial(bpf_code, prog), "the code of BPF programs", bpf)]
         kernel_hooks = gaps["kernel_hooks"]
         self.hooks += kernel_hooks.whole(hooks(prog, Whose(prog, code), kernel_hooks), "hooks")
 

@@ -1,10 +1,12 @@
 """eBPF objects, as their id tables hold them (kernel/bpf/syscall.c)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from drgn import FaultError, Program
 
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
+from beat_bridge.sensors.hypervisor.kernel.asking import listed, read_each, walked
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.lists import idr_for_each, list_for_each, pointer_at
 from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
@@ -12,6 +14,7 @@ from beat_bridge.sensors.hypervisor.kernel.records import enumerators, offset_of
 
 _MOST_MAPS = 4096
 """Of one program: MAX_USED_MAPS is 64, and each descriptor array holds more."""
+_Object = TypeVar("_Object")
 
 
 def bpf_programs(prog: Program, gaps: Gaps) -> Iterator[BpfProgram]:
@@ -20,35 +23,31 @@ def bpf_programs(prog: Program, gaps: Gaps) -> Iterator[BpfProgram]:
     tag_at = offset_of(prog, "struct bpf_prog", "tag")
     auxiliary = record(prog, "struct bpf_prog_aux", "name", "used_map_cnt", "used_maps")
     types = enumerators(prog, "enum bpf_prog_type", "BPF_PROG_TYPE_")
-    for number, address in gaps.whole(idr_for_each(prog, prog["prog_idr"]), "the table of BPF programs"):
-        try:
-            kind, aux = program.read(address)
-            name, count, maps = auxiliary.read(aux)
-            yield BpfProgram(
-                id=number,
-                name=name.decode("utf-8", "backslashreplace"),
-                type=types.get(kind, str(kind)),
-                tag=view(prog).read(address + tag_at, 8).hex(),
-                map_ids=_map_ids(prog, maps, min(count, _MOST_MAPS)),
-            )
-        except FaultError as error:
-            gaps.miss(f"BPF program {number}", error)
-            continue
-        gaps.examined += 1
+
+    def read(number: int, address: int) -> BpfProgram:
+        kind, aux = program.read(address)
+        name, count, maps = auxiliary.read(aux)
+        return BpfProgram(
+            id=number,
+            name=name.decode("utf-8", "backslashreplace"),
+            type=types.get(kind, str(kind)),
+            tag=view(prog).read(address + tag_at, 8).hex(),
+            map_ids=_map_ids(prog, maps, count),
+        )
+
+    return _objects(prog, "prog_idr", "BPF program", read, gaps)
 
 
 def bpf_maps(prog: Program, gaps: Gaps) -> Iterator[BpfMap]:
     """The maps of `map_idr`: what `bpftool map` should list."""
     fields = record(prog, "struct bpf_map", "name", "map_type")
     types = enumerators(prog, "enum bpf_map_type", "BPF_MAP_TYPE_")
-    for number, address in gaps.whole(idr_for_each(prog, prog["map_idr"]), "the table of BPF maps"):
-        try:
-            name, kind = fields.read(address)
-        except FaultError as error:
-            gaps.miss(f"BPF map {number}", error)
-            continue
-        gaps.examined += 1
-        yield BpfMap(id=number, name=name.decode("utf-8", "backslashreplace"), type=types.get(kind, str(kind)))
+
+    def read(number: int, address: int) -> BpfMap:
+        name, kind = fields.read(address)
+        return BpfMap(id=number, name=name.decode("utf-8", "backslashreplace"), type=types.get(kind, str(kind)))
+
+    return _objects(prog, "map_idr", "BPF map", read, gaps)
 
 
 def bpf_links(prog: Program, gaps: Gaps) -> Iterator[BpfLink]:
@@ -57,15 +56,30 @@ def bpf_links(prog: Program, gaps: Gaps) -> Iterator[BpfLink]:
     program = record(prog, "struct bpf_prog", "aux")
     auxiliary = record(prog, "struct bpf_prog_aux", "id")
     types = enumerators(prog, "enum bpf_link_type", "BPF_LINK_TYPE_")
-    for number, address in gaps.whole(idr_for_each(prog, prog["link_idr"]), "the table of BPF links"):
-        try:
-            kind, attached = fields.read(address)
-            program_id = auxiliary.read(program.read(attached)[0])[0] if attached else 0
-        except FaultError as error:
-            gaps.miss(f"BPF link {number}", error)
-            continue
-        gaps.examined += 1
-        yield BpfLink(id=number, type=types.get(kind, str(kind)), program_id=program_id)
+
+    def read(number: int, address: int) -> BpfLink:
+        kind, attached = fields.read(address)
+        program_id = auxiliary.read(program.read(attached)[0])[0] if attached else 0
+        return BpfLink(id=number, type=types.get(kind, str(kind)), program_id=program_id)
+
+    return _objects(prog, "link_idr", "BPF link", read, gaps)
+
+
+def _objects(
+    prog: Program, table: str, what: str, read: Callable[[int, int], _Object], gaps: Gaps
+) -> Iterator[_Object]:
+    """The objects of one table, each by (id, address)."""
+
+    def walk() -> Iterator[tuple[int, int]]:
+        return idr_for_each(prog, prog[table])
+
+    shown = walked(prog, walk, f"the table of {what}s", gaps)
+    for (number, _), found in read_each(prog, shown, lambda each: read(*each), listed(walk)):
+        if isinstance(found, FaultError):
+            gaps.miss(f"{what} {number}", found)
+        else:
+            gaps.examined += 1
+            yield found
 
 
 def bpf_code(prog: Program) -> Iterator[tuple[int, int, str]]:
@@ -82,8 +96,7 @@ def bpf_code(prog: Program) -> Iterator[tuple[int, int, str]]:
 
 
 def _map_ids(prog: Program, maps: int, count: int) -> tuple[int, ...]:
+    if count > _MOST_MAPS:
+        raise FaultError(f"a BPF program says it uses {count:,} maps", maps)
     number = record(prog, "struct bpf_map", "id")
-    found = set()
-    for place in range(count):
-        found.add(int(number.read(pointer_at(prog, maps + 8 * place))[0]))
-    return tuple(sorted(found))
+    return tuple(sorted({int(number.read(pointer_at(prog, maps + 8 * place))[0]) for place in range(count)}))

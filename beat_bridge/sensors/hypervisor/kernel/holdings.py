@@ -1,16 +1,19 @@
 """Who holds what: the descriptors of every process, and of threads that have a table of their own."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from drgn import FaultError, Program
 
+from beat_bridge.sensors.hypervisor.kernel.asking import read_each
 from beat_bridge.sensors.hypervisor.kernel.descriptors import descriptors_of
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.program import symbol
 from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
-from beat_bridge.sensors.hypervisor.kernel.tasks import threads_of
+from beat_bridge.sensors.hypervisor.kernel.tasks import still_running, threads_of
 
 _NULL_DEVICE = 1 << 20 | 3
 """/dev/null, as the kernel writes a dev_t."""
@@ -39,58 +42,97 @@ def holdings(prog: Program, leaders: Mapping[int, int], gaps: Gaps, *, everyone:
         gaps: Takes what could not be read.
         everyone: Whether no other process exists.
     """
-    walk = _Walk(prog, gaps)
+    walk = _Walk(prog)
     tables: defaultdict[int, set[int]] = defaultdict(set)
     main_table: dict[int, int] = {}
-    files_of = record(prog, "struct task_struct", "files")
-    for pid, leader in leaders.items():
-        try:
-            (main_table[pid],) = files_of.read(leader)
-            tables[main_table[pid]].add(pid)
-            for thread in threads_of(prog, leader):
-                tables[files_of.read(thread)[0]].add(pid)
-        except FaultError as error:
+    for (pid, _), told in read_each(prog, leaders.items(), walk.tables_of, partial(still_running, prog)):
+        if isinstance(told, FaultError):
             walk.found.unread.add(pid)
-            gaps.miss(f"threads of process {pid}", error)
-    tables.pop(0, None)
-    for table, pids in tables.items():
-        try:
-            if walk.table(table, pids):
-                walk.found.stdio_null |= {pid for pid in pids if main_table.get(pid) == table}
-        except FaultError as error:
+            gaps.miss(f"threads of process {pid}", told)
+            continue
+        main_table[pid] = told[0]
+        for table in told:
+            tables[table].add(pid)
+    tables.pop(0, None)  # of who has ended
+
+    def there(some: Collection[int]) -> Iterable[int]:
+        owners = {(pid, leaders[pid]) for table in some for pid in tables[table]}
+        kept: set[int] = set()
+        for _, told in read_each(prog, still_running(prog, owners), walk.tables_of, lambda unread: unread):
+            if isinstance(told, FaultError):
+                return some
+            kept.update(told)
+        return [table for table in some if table in kept]
+
+    for table, told in read_each(prog, tables, walk.table, there):
+        pids = tables[table]
+        opened = told
+        if isinstance(opened, FaultError):
             walk.found.unread.update(pids)
-            gaps.miss(f"descriptors of process {min(pids)}", error)
+            gaps.miss(f"descriptors of process {min(pids)}", opened)
+            opened = walk.readable(table)
+        for socket, descriptor in opened.sockets:
+            for pid in pids:
+                walk.found.sockets[socket].setdefault(pid, descriptor)
+        if opened.stdio_null:
+            walk.found.stdio_null |= {pid for pid in pids if main_table.get(pid) == table}
     walk.found.complete = everyone and not walk.found.unread
     return walk.found
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What one descriptor table leads to."""
+
+    sockets: tuple[tuple[int, int], ...] = ()
+    """(``struct socket *``, descriptor), ascending by descriptor."""
+    stdio_null: bool = False
+    """0, 1 and 2 all lead to /dev/null."""
 
 
 class _Walk:
     """Goes through descriptor tables, for one pass."""
 
-    def __init__(self, prog: Program, gaps: Gaps) -> None:
+    def __init__(self, prog: Program) -> None:
         self.found = Holdings()
         self._prog = prog
-        self._gaps = gaps
         self._socket_operations = symbol(prog, "socket_file_ops")
+        self._files = record(prog, "struct task_struct", "files")
         self._file = record(prog, "struct file", "f_op", "private_data", "f_inode")
         self._inode = record(prog, "struct inode", "i_rdev")
 
-    def table(self, table: int, pids: Iterable[int]) -> bool:
-        """Take note of the sockets in one table; whether 0, 1 and 2 all lead to /dev/null."""
-        null = 0
-        for descriptor, file in descriptors_of(self._prog, table):
-            try:
+    def tables_of(self, process: tuple[int, int]) -> tuple[int, ...]:
+        """The tables of a process's threads, (process id, leader), its leader's first; 0 of threads that have ended.
+
+        Raises:
+            FaultError: Not all of them can be read.
+        """
+        _, leader = process
+        (main,) = self._files.read(leader)
+        return (main, *(self._files.read(thread)[0] for thread in threads_of(self._prog, leader)))
+
+    def table(self, table: int) -> _Table:
+        """One table.
+
+        Raises:
+            FaultError: Not all of it can be read.
+        """
+        return self._table(descriptors_of(self._prog, table), nullcontext())
+
+    def readable(self, table: int) -> _Table:
+        """As much of a table as can be read."""
+        return self._table(Gaps().whole(descriptors_of(self._prog, table), "descriptors"), suppress(FaultError))
+
+    def _table(self, descriptors: Iterable[tuple[int, int]], careful: AbstractContextManager[None]) -> _Table:
+        sockets, null = [], 0
+        for descriptor, file in descriptors:
+            with careful:
                 operations, private, inode = self._file.read(file)
-                if operations != self._socket_operations:
-                    null += descriptor < 3 and self._inode.read(inode)[0] == _NULL_DEVICE
-                    continue
-            except FaultError as error:
-                self.found.unread.update(pids)
-                self._gaps.miss(f"descriptor {descriptor} of process {min(pids)}", error)
-                continue
-            for pid in pids:
-                self.found.sockets[private].setdefault(pid, descriptor)
-        return null == 3
+                if operations == self._socket_operations:
+                    sockets.append((private, descriptor))
+                elif descriptor < 3:
+                    null += self._inode.read(inode)[0] == _NULL_DEVICE
+        return _Table(tuple(sockets), null == 3)
 
 
 def inode_of_socket(prog: Program, socket: int) -> int:

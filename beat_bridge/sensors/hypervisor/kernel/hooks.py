@@ -1,10 +1,12 @@
 """The sensor `kernel_hooks`: every place through which control passes, and whether it leads where it should."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from drgn import Program
 
 from beat_bridge.model.kernel import Hook
+from beat_bridge.sensors.hypervisor.kernel.asking import walked
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.interrupts import gates
 from beat_bridge.sensors.hypervisor.kernel.netfilter import netfilter_hooks
@@ -26,27 +28,26 @@ def hooks(prog: Program, whose: Whose, gaps: Gaps) -> Iterator[Hook]:
         dispatcher = dispatched_by(prog)
         yield Hook(surface="syscall_dispatch", symbol="do_syscall_64", expected=dispatcher, actual=dispatcher)
     fixed = (
-        ("the dispatching code", dispatch_changes(prog, whose)),
-        ("the system call tables", table_entries(prog, whose)),
-        ("the interrupt descriptor table", _interrupts(prog, whose)),
-        ("the hooks of security modules", _security(prog, whose)),
-        ("the functions behind /proc/net", seq_operations(prog, whose)),
+        ("the dispatching code", dispatch_changes),
+        ("the system call tables", table_entries),
+        ("the interrupt descriptor table", _interrupts),
+        ("the hooks of security modules", _security),
+        ("the functions behind /proc/net", seq_operations),
     )
     for what, walk in fixed:
-        for hook in gaps.whole(walk, what):
-            gaps.examined += 1
-            if hook.actual != hook.expected:
-                yield hook
+        found = walked(prog, partial(walk, prog, whose), what, gaps)
+        gaps.examined += len(found)
+        yield from (hook for hook in found if hook.actual != hook.expected)
     attached = (
-        ("netfilter", _netfilter(prog, whose, gaps)),
-        ("ftrace", _ftrace(prog, whose)),
-        ("kprobes", _kprobes(prog, whose)),
-        ("live patches", _live_patches(prog)),
+        ("netfilter", partial(_netfilter, gaps=gaps)),
+        ("ftrace", _ftrace),
+        ("kprobes", _kprobes),
+        ("live patches", _live_patches),
     )
-    for what, walk in attached:
-        for hook in gaps.whole(walk, what):
-            gaps.examined += 1
-            yield hook
+    for what, attachments in attached:
+        found = walked(prog, partial(attachments, prog, whose), what, gaps)
+        gaps.examined += len(found)
+        yield from found
 
 
 def _interrupts(prog: Program, whose: Whose) -> Iterator[Hook]:
@@ -114,6 +115,6 @@ def _kprobes(prog: Program, whose: Whose) -> Iterator[Hook]:
         )
 
 
-def _live_patches(prog: Program) -> Iterator[Hook]:
+def _live_patches(prog: Program, _: Whose) -> Iterator[Hook]:
     for name in live_patches(prog):
         yield Hook(surface="livepatch", symbol=name, expected="no live patch", actual=f"live patch {name}", owner=name)

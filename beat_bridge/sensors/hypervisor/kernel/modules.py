@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from drgn import FaultError, Program
 
 from beat_bridge.model.kernel import KernelModule
+from beat_bridge.sensors.hypervisor.kernel.asking import listed, read_each, walked
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.lists import list_for_each, rb_for_each
 from beat_bridge.sensors.hypervisor.kernel.program import symbol
@@ -64,27 +66,40 @@ class Modules:
 
 def look_at_modules(prog: Program, gaps: Gaps) -> Modules:
     """Every module that any of the kernel's lists shows."""
+    seen_by = _shown(prog, gaps)
+    found = Modules()
+    states = enumerators(prog, "enum module_state", _STATE)
+
+    def read(module: int) -> KernelModule:
+        return _module(prog, module, states, seen_by[module])
+
+    def now() -> Iterator[int]:
+        asked = Gaps()
+        yield from _shown(prog, asked)
+        if not asked.complete:
+            raise FaultError(asked.detail, 0)
+
+    for _, module in read_each(prog, sorted(seen_by), read, listed(now)):
+        if isinstance(module, FaultError):
+            gaps.miss("a module", module)
+            continue
+        gaps.examined += 1
+        found.modules.append(module)
+        found.ranges.append((module.text_address, module.text_address + module.text_size, module.name))
+    return found
+
+
+def _shown(prog: Program, gaps: Gaps) -> dict[int, set[str]]:
+    """``struct module *`` to the lists that show it."""
     seen_by: dict[int, set[str]] = {}
     for name, walk in (
         ("module_list", modules_in_list),
         ("module_kset", modules_in_kset),
         ("module_tree", modules_in_tree),
     ):
-        with gaps.question(f"the {name.replace('_', ' ')}"):
-            for module in walk(prog):
-                seen_by.setdefault(module, set()).add(name)
-    found = Modules()
-    states = enumerators(prog, "enum module_state", _STATE)
-    for module, interfaces in sorted(seen_by.items()):
-        try:
-            read = _module(prog, module, states, interfaces)
-        except FaultError as error:
-            gaps.miss("a module", error)
-            continue
-        gaps.examined += 1
-        found.modules.append(read)
-        found.ranges.append((read.text_address, read.text_address + read.text_size, read.name))
-    return found
+        for module in walked(prog, partial(walk, prog), f"the {name.replace('_', ' ')}", gaps):
+            seen_by.setdefault(module, set()).add(name)
+    return seen_by
 
 
 def _module(prog: Program, module: int, states: dict[int, str], seen_by: set[str]) -> KernelModule:

@@ -1,9 +1,11 @@
 """What netfilter calls for every packet: `nf_hook_entries` of each namespace, protocol family and place."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from drgn import FaultError, Program
 
+from beat_bridge.sensors.hypervisor.kernel.asking import listed, read_each, walked
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.lists import list_for_each, pointer_at
 from beat_bridge.sensors.hypervisor.kernel.namespaces import for_each_net
@@ -27,7 +29,17 @@ def netfilter_hooks(prog: Program, gaps: Gaps) -> Iterator[tuple[str, int]]:
     Yields:
         (`net:[4026531840] ipv4 input 0`, address of the function)
     """
-    for net, inode in gaps.whole(for_each_net(prog), "the list of network namespaces"):
+    nets = partial(for_each_net, prog)
+    namespaces = walked(prog, nets, "the list of network namespaces", gaps)
+
+    def read(namespace: tuple[int, int]) -> list[tuple[str, int]]:
+        places = _places(prog, *namespace)
+        return [hook for name, entries in places for hook in _hooks_of(prog, entries, name)]
+
+    for (net, inode), found in read_each(prog, namespaces, read, listed(nets)):
+        if not isinstance(found, FaultError):
+            yield from found
+            continue
         for name, entries in gaps.whole(_places(prog, net, inode), f"netfilter of net:[{inode}]"):
             yield from gaps.whole(_hooks_of(prog, entries, name), name)
 

@@ -1,35 +1,27 @@
 """Who runs, from which file, under which name: out of ``struct task_struct`` and what it leads to."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 
 from drgn import FaultError, Program
 
 from beat_bridge.model.base import Reason, Unavailable
 from beat_bridge.model.processes import Environment, Executable, Process
 from beat_bridge.sensors.hypervisor.kernel.arguments import strings_of
+from beat_bridge.sensors.hypervisor.kernel.asking import read_each
 from beat_bridge.sensors.hypervisor.kernel.clocks import USER_HZ, ticks
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings
 from beat_bridge.sensors.hypervisor.kernel.paths import OpenFile, open_file
 from beat_bridge.sensors.hypervisor.kernel.records import record
-from beat_bridge.sensors.hypervisor.kernel.tasks import tasks_in_list, tasks_in_pid_table, tasks_on_run_queues
+from beat_bridge.sensors.hypervisor.kernel.tasks import Leaders, still_running
 
 _PF_KTHREAD = 0x0020_0000
 """include/linux/sched.h"""
 _NO_MEMORY = Unavailable(reason=Reason.ABSENT, detail="a kernel thread")
 _ENDED = Unavailable(reason=Reason.ABSENT, detail="it has ended and waits for its parent")
-
-
-@dataclass(slots=True)
-class Leaders:
-    """The processes that exist."""
-
-    tasks: dict[int, int] = field(default_factory=dict)
-    """Process id to its leader's ``struct task_struct *``."""
-    seen_by: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Process id to the lists that showed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +35,8 @@ class Surroundings:
     """Seconds since the epoch."""
 
 
-def leaders(prog: Program, gaps: Gaps) -> Leaders:
-    """Every process that any of the kernel's lists shows."""
-    found = Leaders()
-    of_thread = record(prog, "struct task_struct", "tgid", "group_leader")
-    for name, walk in (
-        ("task_list", tasks_in_list),
-        ("pid_table", tasks_in_pid_table),
-        ("run_queue", tasks_on_run_queues),
-    ):
-        with gaps.question(f"the {name.replace('_', ' ')}"):
-            for task in walk(prog):
-                try:
-                    pid, leader = of_thread.read(task)
-                except FaultError as error:
-                    gaps.miss(f"a task of the {name.replace('_', ' ')}", error)
-                    continue
-                found.tasks.setdefault(pid, leader)
-                found.seen_by[pid].add(name)
-    return found
-
-
 def processes(prog: Program, everyone: Leaders, surroundings: Surroundings, gaps: Gaps) -> Iterator[Process]:
-    """Describe processes, by ascending process id.
+    """Describe processes.
 
     Args:
         prog: The guest.
@@ -74,19 +45,28 @@ def processes(prog: Program, everyone: Leaders, surroundings: Surroundings, gaps
         gaps: Takes what could not be read.
     """
     reader = _Reader(prog, surroundings)
-    for pid, leader in sorted(everyone.tasks.items()):
-        try:
-            found = reader.read(leader, everyone.seen_by[pid])
-        except FaultError as error:
-            gaps.miss(f"process {pid}", error)
-            continue
-        yield found
-        unread = [each for each in (found.args, found.executable, found.environment) if isinstance(each, Unavailable)]
-        failed = next((each for each in unread if each.reason is Reason.FAILED), None)
-        if failed is not None:
-            gaps.miss(f"process {pid}", FaultError(failed.detail, leader))
+
+    def read(process: tuple[int, int]) -> Process:
+        pid, leader = process
+        found = reader.read(leader, everyone.seen_by[pid])
+        if (unread := _unread(found)) is not None:
+            raise FaultError(unread.detail, leader)
+        return found
+
+    for (pid, leader), found in read_each(prog, everyone.tasks.items(), read, partial(still_running, prog)):
+        if isinstance(found, FaultError):
+            gaps.miss(f"process {pid}", found)
+            with suppress(FaultError):
+                yield reader.read(leader, everyone.seen_by[pid])  # as much of it as can be read
         else:
             gaps.examined += 1
+            yield found
+
+
+def _unread(process: Process) -> Unavailable | None:
+    """The first of what a process is described by that should be there and could not be read."""
+    parts = (process.args, process.executable, process.environment)
+    return next((each for each in parts if isinstance(each, Unavailable) and each.reason is Reason.FAILED), None)
 
 
 class _Reader:

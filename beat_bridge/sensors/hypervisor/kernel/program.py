@@ -55,6 +55,10 @@ class View:
     def begin(self, seconds: float) -> None:
         """Begin a pass that may last so long: mappings are looked up anew."""
         self.deadline.set(seconds)
+        self.again()
+
+    def again(self) -> None:
+        """Read memory anew from here on, in the same pass: the guest has gone on."""
         self.memory.refresh()
         self.space.forget()
 

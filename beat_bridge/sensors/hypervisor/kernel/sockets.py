@@ -4,19 +4,23 @@ A descriptor's ``struct socket *`` and the tables' ``struct sock *`` point at ea
 process that holds it, and shows a socket that nobody holds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from drgn import FaultError, Program
 
 from beat_bridge.model.base import Reason, Unavailable
 from beat_bridge.model.sockets import Holder, Socket
+from beat_bridge.sensors.hypervisor.kernel.asking import listed, read_each, walked
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
-from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, inode_of_socket
+from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, holdings, inode_of_socket
 from beat_bridge.sensors.hypervisor.kernel.lists import hlist_for_each, hlist_heads
 from beat_bridge.sensors.hypervisor.kernel.namespaces import for_each_net
 from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
 from beat_bridge.sensors.hypervisor.kernel.socket_filters import socket_filter
+from beat_bridge.sensors.hypervisor.kernel.tasks import leaders
 
 _AF_PACKET = 17
 _HOLDERS_KEPT = 64
@@ -35,12 +39,21 @@ class Tables:
 def tables(prog: Program, gaps: Gaps) -> Tables:
     """Every packet and raw socket in the tables of every namespace: the sensor `packet_sockets`."""
     found = Tables()
-    for net, inode in gaps.whole(for_each_net(prog), "the list of network namespaces"):
-        found.namespaces[net] = inode
-        for sock in gaps.whole(packet_sockets(prog, net), f"packet sockets of net:[{inode}]"):
+    nets = partial(for_each_net, prog)
+    namespaces = walked(prog, nets, "the list of network namespaces", gaps)
+    found.namespaces.update(namespaces)
+
+    def read(namespace: tuple[int, int]) -> list[int]:
+        return list(packet_sockets(prog, namespace[0]))
+
+    for (net, inode), told in read_each(prog, namespaces, read, listed(nets)):
+        shown: Iterable[int] = told if isinstance(told, list) else ()
+        if isinstance(told, FaultError):
+            shown = gaps.whole(packet_sockets(prog, net), f"packet sockets of net:[{inode}]")
+        for sock in shown:
             found.seen_by.setdefault(sock, set()).add("packet_sklist")
     for table in ("raw_v4_hashinfo", "raw_v6_hashinfo"):
-        for sock in gaps.whole(raw_sockets(prog, table), table):
+        for sock in walked(prog, partial(raw_sockets, prog, table), table, gaps):
             found.seen_by.setdefault(sock, set()).add("raw_hashinfo")
     gaps.examined += len(found.seen_by)
     return found
@@ -58,17 +71,27 @@ def sockets(prog: Program, shown: Tables, held: Holdings, gaps: Gaps) -> Iterato
     seen_by = {sock: set(interfaces) for sock, interfaces in shown.seen_by.items()}
     _add_held(prog, held, seen_by, gaps)
     reader = _Reader(prog, held, shown.namespaces)
-    for sock, interfaces in seen_by.items():
-        try:
-            found = reader.read(sock, interfaces)
-        except FaultError as error:
-            gaps.miss("a socket", error)
-            continue
-        yield found
+
+    def read(sock: int) -> Socket:
+        found = reader.read(sock, seen_by[sock])
         if found.filter.unavailable is not None:
-            gaps.miss(f"socket {found.inode}", FaultError(found.filter.unavailable.detail, sock))
+            raise FaultError(found.filter.unavailable.detail, sock)
+        return found
+
+    def there(some: Collection[int]) -> Iterable[int]:
+        asked = Gaps()
+        now = {sock: set(interfaces) for sock, interfaces in tables(prog, asked).seen_by.items()}
+        _add_held(prog, _held_now(prog, asked), now, asked)
+        return [sock for sock in some if sock in now] if asked.complete else some
+
+    for sock, found in read_each(prog, seen_by, read, there):
+        if isinstance(found, FaultError):
+            gaps.miss("a socket", found)
+            with suppress(FaultError):
+                yield reader.read(sock, seen_by[sock])  # all of it but its filter
         else:
             gaps.examined += 1
+            yield found
 
 
 def packet_sockets(prog: Program, net: int) -> Iterator[int]:
@@ -106,14 +129,30 @@ def _add_held(prog: Program, held: Holdings, seen_by: dict[int, set[str]], gaps:
     """Sockets that descriptors lead to, where the tables show them too or where they carry a filter."""
     sk_of = record(prog, "struct socket", "sk")
     filter_of = record(prog, "struct sock", "sk_filter")
-    for socket in held.sockets:
-        try:
-            (sock,) = sk_of.read(socket)
-            if sock and (sock in seen_by or filter_of.read(sock)[0]):
-                seen_by.setdefault(sock, set()).add("descriptor")
-            gaps.examined += sock not in seen_by
-        except FaultError as error:
-            gaps.miss("a socket that a descriptor leads to", error)
+
+    def read(socket: int) -> tuple[int, bool]:
+        (sock,) = sk_of.read(socket)
+        return sock, bool(sock) and (sock in seen_by or bool(filter_of.read(sock)[0]))
+
+    def there(some: Collection[int]) -> Iterable[int]:
+        asked = Gaps()
+        now = _held_now(prog, asked).sockets
+        return [socket for socket in some if socket in now] if asked.complete else some
+
+    for _, told in read_each(prog, held.sockets, read, there):
+        if isinstance(told, FaultError):
+            gaps.miss("a socket that a descriptor leads to", told)
+            continue
+        sock, matters = told
+        if matters:
+            seen_by.setdefault(sock, set()).add("descriptor")
+        else:
+            gaps.examined += 1
+
+
+def _held_now(prog: Program, gaps: Gaps) -> Holdings:
+    """Who holds what by now."""
+    return holdings(prog, leaders(prog, gaps).tasks, gaps, everyone=gaps.complete)
 
 
 class _Reader:

@@ -1,16 +1,59 @@
 """Which tasks exist, asked in three ways that a rootkit would have to falsify alike."""
 
 import struct
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 
-from drgn import Program
+from drgn import FaultError, Program
 
+from beat_bridge.sensors.hypervisor.kernel.asking import listed, read_each, walked
+from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.lists import idr_for_each, list_for_each
 from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
 from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
 
 MOST_CPUS = 8192
 """CONFIG_NR_CPUS with CONFIG_MAXSMP."""
+
+
+@dataclass(slots=True)
+class Leaders:
+    """The processes that exist."""
+
+    tasks: dict[int, int] = field(default_factory=dict)
+    """Process id to its leader's ``struct task_struct *``."""
+    seen_by: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Process id to the lists that showed it."""
+
+
+def leaders(prog: Program, gaps: Gaps) -> Leaders:
+    """Every process that any of the kernel's lists shows."""
+    found = Leaders()
+    of_thread = record(prog, "struct task_struct", "tgid", "group_leader")
+    for name, walk in (
+        ("task_list", tasks_in_list),
+        ("pid_table", tasks_in_pid_table),
+        ("run_queue", tasks_on_run_queues),
+    ):
+        what, begin = name.replace("_", " "), partial(walk, prog)
+        tasks = walked(prog, begin, f"the {what}", gaps)
+        for _, told in read_each(prog, tasks, of_thread.read, listed(begin)):
+            if isinstance(told, FaultError):
+                gaps.miss(f"a task of the {what}", told)
+                continue
+            pid, leader = told
+            found.tasks.setdefault(pid, leader)
+            found.seen_by[pid].add(name)
+    return found
+
+
+def still_running(prog: Program, some: Collection[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+    """Those of some processes, (process id, leader), that any list shows by now; all of them where that is unknown."""
+    asked = Gaps()
+    now = leaders(prog, asked).tasks
+    return [each for each in some if now.get(each[0]) == each[1]] if asked.complete else some
 
 
 def tasks_in_list(prog: Program) -> Iterator[int]:

@@ -20,6 +20,9 @@ from tests.lab.guest.fixtures import bookworm, guest, trixie
 __all__ = ["bookworm", "guest", "trixie"]
 
 
+LOOKS = 20
+
+
 class Watched(NamedTuple):
     """A guest, and the means to look at it from outside."""
 
@@ -32,6 +35,15 @@ class Watched(NamedTuple):
     def look(self) -> Inventory:
         """One look."""
         return self.introspection.look()
+
+    def whole_look(self, *sensors: str) -> Inventory:
+        """A look in which these sensors saw everything: in a running guest another look may be needed."""
+        for _ in range(LOOKS):
+            seen = self.look()
+            gaps = [each for each in seen.gaps if each.sensor in sensors]
+            if not gaps:
+                return seen
+        return pytest.fail(f"no look of {LOOKS} was whole; the last lacked {gaps}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def _told(process: Process) -> dict[str, Any]:
 def test_every_process_is_seen_as_proc_shows_it(watched: Watched) -> None:
     """Each process that lives through the look has the same names, parents, times, file and arguments in both views."""
     before = _inside(watched)
-    seen = watched.look()
+    seen = watched.whole_look("processes")
     after = _inside(watched)["processes"]
     outside = {str(process.pid): _told(process) for process in seen.processes}
     stayed = {

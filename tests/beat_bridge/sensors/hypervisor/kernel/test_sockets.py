@@ -28,7 +28,8 @@ signal.pause()
 
 
 def _by_inode(watched: Watched) -> dict[int, Socket]:
-    return {socket.inode: socket for socket in watched.look().sockets}
+    seen = watched.whole_look("packet_sockets", "socket_filters", "processes")
+    return {socket.inode: socket for socket in seen.sockets}
 
 
 def test_packet_and_raw_sockets_are_those_of_proc(watched: Watched) -> None:

@@ -53,8 +53,8 @@ def test_a_process_out_of_the_list_is_seen_by_the_others(watched: Watched) -> No
     """A task unlinked from the task list is still told, by the pid table, with its socket and filter."""
     with plants.program(watched.guest, "raw_socket") as planted, Outside(watched.guest) as outside:
         with outside.unlinked_task(planted.pid):
-            seen = watched.look()
-        again = watched.look()
+            seen = watched.whole_look("processes", "socket_filters")
+        again = watched.whole_look("processes")
     hidden = seen.by_pid()[planted.pid]
     assert "task_list" not in hidden.seen_by
     assert "pid_table" in hidden.seen_by
