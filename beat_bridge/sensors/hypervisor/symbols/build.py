@@ -2,7 +2,8 @@
 
 import re
 from array import array
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from beat_bridge.errors import DoorwatchError
@@ -10,6 +11,7 @@ from beat_bridge.sensors.hypervisor import elf
 from beat_bridge.sensors.hypervisor.memory import MemoryFault, PhysicalMemory
 from beat_bridge.sensors.hypervisor.symbols.boot_image import unpack_kernel
 from beat_bridge.sensors.hypervisor.symbols.btf import Btf
+from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
 from beat_bridge.sensors.hypervisor.symbols.kallsyms import Kallsyms, decode
 from beat_bridge.sensors.hypervisor.symbols.relocations import Relocations, read_relocations
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import SymbolTable
@@ -19,6 +21,25 @@ MAX_RESIDENT = 96 << 20
 """Bytes of RAM that a kernel's image is looked for in; Debian's fill 60 MiB."""
 _RELEASE = re.compile(rb"Linux version (\S{1,64}) ")
 _PAGE = 4096
+_NOTHING = ImageSection(0, b"")
+_TABLES = (
+    ".altinstr_replacement",
+    ".altinstructions",
+    ".call_sites",
+    ".ibt_endbr_seal",
+    ".parainstructions",
+    ".retpoline_sites",
+    ".return_sites",
+    ".smp_locks",
+)
+"""Sections that hold patch sites; beside them `runtime_*`."""
+_MOST_READ_ONLY = 64 << 20
+_BOUNDED_TABLES = {
+    ".static_call_sites": ("__start_static_call_sites", "__stop_static_call_sites"),
+    "__jump_table": ("__start___jump_table", "__stop___jump_table"),
+    "__mcount_loc": ("__start_mcount_loc", "__stop_mcount_loc"),
+}
+"""Tables that the linker put into a larger section, and the symbols around them."""
 
 
 class Origin(StrEnum):
@@ -49,6 +70,11 @@ class KernelBuild:
     """The code between them as the image has it, unpatched; empty from MEMORY, whose code proves nothing."""
     relocations: Relocations | None
     """What KASLR changes; None where the image has no table, and from MEMORY."""
+    read_only: ImageSection = _NOTHING
+    """The data from `__start_rodata` up to the exception table, as the image has it; empty from MEMORY."""
+    patch_sites: Mapping[str, ImageSection] = field(default_factory=dict)
+    """The tables of places where the kernel patches its own code, by section; most are freed after boot, so that only
+    the image has them. None from MEMORY."""
 
 
 def build_from_image(image: bytes, source: str) -> KernelBuild:
@@ -85,7 +111,38 @@ def build_from_image(image: bytes, source: str) -> KernelBuild:
         text_end=end,
         text=text[skip : skip + end - start],
         relocations=read_relocations(data[elf.end(data, source) :], start, symbols.addresses[-1]),
+        read_only=_read_only(data, sections, source),
+        patch_sites=_patch_sites(data, sections, symbols, source),
     )
+
+
+def _read_only(data: bytes, sections: dict[str, elf.Section], source: str) -> ImageSection:
+    """From .rodata to the exception table, as they lie in memory; what describes types is left out."""
+    first = sections[".rodata"]
+    last = sections.get("__ex_table", first)
+    size = last.address + last.size - first.address
+    if not first.size <= size <= _MOST_READ_ONLY or size != last.offset + last.size - first.offset:
+        return ImageSection(first.address, elf.content(data, first, source))
+    return ImageSection(first.address, data[first.offset : first.offset + size])
+
+
+def _patch_sites(
+    data: bytes, sections: dict[str, elf.Section], symbols: SymbolTable, source: str
+) -> dict[str, ImageSection]:
+    found = {
+        name: ImageSection(section.address, elf.content(data, section, source))
+        for name, section in sections.items()
+        if name in _TABLES or name.startswith("runtime_")
+    }
+    for name, (start, stop) in _BOUNDED_TABLES.items():
+        bounds = symbols.find(start), symbols.find(stop)
+        if bounds[0] is None or bounds[1] is None:  # built without this kind of patching
+            continue
+        for section in sections.values():
+            if section.type != elf.SHT_NOBITS and section.address <= bounds[0] < section.address + section.size:
+                whole = ImageSection(section.address, elf.content(data, section, source))
+                found[name] = whole.part(bounds[0], bounds[1])
+    return found
 
 
 def build_from_memory(memory: PhysicalMemory, boot: VmCoreInfo) -> KernelBuild:

@@ -19,10 +19,11 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.files import ensure_private_directory, write_atomically
 from beat_bridge.sensors.hypervisor.symbols.btf import Btf, BtfError, Index
 from beat_bridge.sensors.hypervisor.symbols.build import KernelBuild, Origin
+from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
 from beat_bridge.sensors.hypervisor.symbols.relocations import Relocations
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import SymbolTable
 
-VERSION = 1
+VERSION = 2
 """Changes with the meaning of any block."""
 MAX_FILE = 512 << 20
 _MAGIC = b"dwkernel"
@@ -41,6 +42,7 @@ _BLOCKS = {
     "add32": "I",
     "subtract32": "I",
     "add64": "I",
+    "sections": "",
 }
 """Names, in the order they are written, and the array type code of each."""
 _BUILD_ID = re.compile(r"[0-9a-f]{16,64}")
@@ -62,6 +64,12 @@ class _Block(msgspec.Struct, frozen=True, array_like=True):
     crc32: int
 
 
+class _Section(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    address: int
+    size: int
+
+
 class _Header(msgspec.Struct, frozen=True):
     version: int
     byte_order: str
@@ -72,6 +80,8 @@ class _Header(msgspec.Struct, frozen=True):
     text_start: int
     text_end: int
     relocatable: bool
+    sections: list[_Section]
+    """What the block `sections` holds, one behind the other; the first is the read-only data."""
     blocks: dict[str, _Block]
 
 
@@ -84,6 +94,7 @@ def store(directory: Path, entry: Entry) -> None:
     build = entry.build
     moves = build.relocations or Relocations(array("I"), array("I"), array("I"))
     index = build.types.index
+    sections = {"": build.read_only, **build.patch_sites}
     contents = (
         build.symbols.addresses.tobytes(),
         build.symbols.names,
@@ -97,6 +108,7 @@ def store(directory: Path, entry: Entry) -> None:
         moves.add32.tobytes(),
         moves.subtract32.tobytes(),
         moves.add64.tobytes(),
+        b"".join(section.data for section in sections.values()),
     )
     header = msgspec.json.encode(
         _Header(
@@ -109,6 +121,7 @@ def store(directory: Path, entry: Entry) -> None:
             text_start=build.text_start,
             text_end=build.text_end,
             relocatable=build.relocations is not None,
+            sections=[_Section(name, each.address, len(each.data)) for name, each in sections.items()],
             blocks={name: _Block(len(data), zlib.crc32(data)) for name, data in zip(_BLOCKS, contents, strict=True)},
         )
     )
@@ -178,6 +191,12 @@ def _assemble(header: _Header, blocks: dict[str, bytes]) -> KernelBuild:
     numbers = {name: array(code, blocks[name]) for name, code in _BLOCKS.items() if code}
     index = Index(numbers["type_offsets"], numbers["type_names"], numbers["type_constants"])
     moves = Relocations(numbers["add32"], numbers["subtract32"], numbers["add64"])
+    sections: dict[str, ImageSection] = {}
+    at = 0
+    for section in header.sections:
+        sections[section.name] = ImageSection(section.address, blocks["sections"][at : at + section.size])
+        at += section.size
+    read_only = sections.pop("")
     return KernelBuild(
         build_id=header.build_id,
         release=header.release,
@@ -190,4 +209,6 @@ def _assemble(header: _Header, blocks: dict[str, bytes]) -> KernelBuild:
         text_end=header.text_end,
         text=blocks["text"],
         relocations=moves if header.relocatable else None,
+        read_only=read_only,
+        patch_sites=sections,
     )

@@ -7,6 +7,7 @@ places that hold a 32-bit distance to a per-CPU variable, which the slide shorte
 
 import struct
 from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 _SIGN = 0xFFFF_FFFF_0000_0000
@@ -77,9 +78,10 @@ def relocate(content: bytes, address: int, relocations: Relocations, slide: int)
         (relocations.subtract32, -1, struct.Struct("<I"), 1 << 32),
         (relocations.add64, 1, struct.Struct("<Q"), 1 << 64),
     ):
-        last = len(moved) - form.size
-        for place in places:
+        mask, move = modulus - 1, sign * slide
+        pack, unpack = form.pack_into, form.unpack_from
+        first, last = bisect_left(places, base), bisect_right(places, base + len(moved) - form.size)
+        for place in places[first:last]:
             at = place - base
-            if 0 <= at <= last:
-                form.pack_into(moved, at, (form.unpack_from(moved, at)[0] + sign * slide) % modulus)
+            pack(moved, at, unpack(moved, at)[0] + move & mask)
     return bytes(moved)

@@ -1,0 +1,216 @@
+"""Where a build says that the kernel patches its own code: the tables that compiler, assembler and objtool leave.
+
+All are relative to themselves or hold link addresses, so they are the same in every boot; they come from the image,
+never from the guest, which frees most of them after boot and may lie about the rest.
+"""
+
+import struct
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
+
+_RELATIVE = struct.Struct("<i")
+_WORD = struct.Struct("<Q")
+_JUMP_ENTRY = struct.Struct("<iiq")
+"""struct jump_entry (include/linux/jump_label.h): code, target, key; each relative to itself."""
+_STATIC_CALL = struct.Struct("<ii")
+"""struct static_call_site (include/linux/static_call_types.h): addr, key; each relative to itself."""
+_TAIL_AND_INIT = 3
+"""STATIC_CALL_SITE_FLAGS, in the low bits of the key."""
+_JUMP_LABEL_FLAGS = 3
+"""In the low bits of a key: whether the branch is likely, and whether the code was freed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layouts:
+    """Of the tables whose entries are C structures that changed over time; from BTF."""
+
+    alternative: int = 14
+    """sizeof(struct alt_instr): 12 until the entry got flags in Linux 6.3."""
+    lengths_at: int = 12
+    """offsetof(struct alt_instr, instrlen); replacementlen follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One entry of .altinstructions."""
+
+    at: int
+    size: int
+    replacement: bytes
+    """As the image has it, relocated."""
+    moved: int
+    """Address of the replacement less that of the code it replaces: what a distance within it grows by."""
+
+
+@dataclass(frozen=True, slots=True)
+class JumpLabel:
+    """One entry of __jump_table."""
+
+    at: int
+    target: int
+    """Bytes from the beginning of the stretch, as `at`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaticCall:
+    """One entry of .static_call_sites, or a trampoline."""
+
+    at: int
+    key: int
+    """Address of its ``struct static_call_key``, moved by KASLR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paravirt:
+    """One entry of .parainstructions (until Linux 6.7)."""
+
+    at: int
+    kind: int
+    """Index into pv_ops."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConstant:
+    """One entry of runtime_ptr_* or runtime_shift_* (since Linux 6.11)."""
+
+    at: int
+    size: int
+    symbol: str
+    """The variable whose value stands there."""
+
+
+def _offsets() -> "array[int]":
+    return array("I")
+
+
+@dataclass(slots=True)
+class Sites:
+    """Of one stretch of code. `at` is bytes from its beginning; every list ascends by it."""
+
+    alternatives: list[Alternative] = field(default_factory=list)
+    returns: "array[int]" = field(default_factory=_offsets)
+    retpolines: "array[int]" = field(default_factory=_offsets)
+    calls: "array[int]" = field(default_factory=_offsets)
+    seals: "array[int]" = field(default_factory=_offsets)
+    locks: "array[int]" = field(default_factory=_offsets)
+    entries: "array[int]" = field(default_factory=_offsets)
+    """Calls to __fentry__: what ftrace patches."""
+    jump_labels: list[JumpLabel] = field(default_factory=list)
+    static_calls: list[StaticCall] = field(default_factory=list)
+    trampolines: list[StaticCall] = field(default_factory=list)
+    paravirt: list[Paravirt] = field(default_factory=list)
+    constants: list[RuntimeConstant] = field(default_factory=list)
+
+
+def offsets_within(places: "array[int]", low: int, high: int) -> "array[int]":
+    """Those of ascending places that lie from `low` up to, not including, `high`."""
+    return places[bisect_left(places, low) : bisect_left(places, high)]
+
+
+def read_sites(
+    sections: Mapping[str, ImageSection], address: int, size: int, layouts: Layouts, *, slide: int = 0
+) -> Sites:
+    """Read every table there is.
+
+    Args:
+        sections: By name; those that a build lacks have no entries.
+        address: Where the code lies, in the same addresses as the sections.
+        size: Bytes of code: entries for other code are left out.
+        layouts: Of this kernel's structures.
+        slide: What is added to the addresses of static calls' keys.
+    """
+
+    def offsets(name: str) -> "array[int]":
+        section = sections.get(name)
+        found = () if section is None else _relative(section)
+        return array("I", sorted(at - address for at in found if 0 <= at - address < size))
+
+    sites = Sites(
+        alternatives=_alternatives(sections, address, size, layouts),
+        returns=offsets(".return_sites"),
+        retpolines=offsets(".retpoline_sites"),
+        calls=offsets(".call_sites"),
+        seals=offsets(".ibt_endbr_seal"),
+        locks=offsets(".smp_locks"),
+        entries=array("I", sorted(_absolute(sections.get("__mcount_loc"), address, size))),
+        jump_labels=_jump_labels(sections.get("__jump_table"), address, size),
+        static_calls=_static_calls(sections.get(".static_call_sites"), address, size, slide),
+        paravirt=_paravirt(sections.get(".parainstructions"), address, size),
+    )
+    for name in sections:
+        _, found, symbol = name.partition("runtime_ptr_")
+        width = 8
+        if not found:
+            _, found, symbol = name.partition("runtime_shift_")
+            width = 1
+        if found:
+            sites.constants += [RuntimeConstant(at, width, symbol) for at in offsets(name)]
+    sites.constants.sort(key=lambda each: each.at)
+    return sites
+
+
+def _relative(section: ImageSection) -> Iterator[int]:
+    """Addresses in a table of 32-bit distances from the entry itself."""
+    data = section.data[: len(section.data) // 4 * 4]
+    for at, (distance,) in enumerate(_RELATIVE.iter_unpack(data)):
+        yield section.address + 4 * at + distance
+
+
+def _absolute(section: ImageSection | None, address: int, size: int) -> Iterator[int]:
+    if section is not None:
+        for (at,) in _WORD.iter_unpack(section.data[: len(section.data) // 8 * 8]):
+            if 0 <= at - address < size:
+                yield at - address
+
+
+def _alternatives(sections: Mapping[str, ImageSection], address: int, size: int, layouts: Layouts) -> list[Alternative]:
+    table, code = sections.get(".altinstructions"), sections.get(".altinstr_replacement")
+    if table is None or code is None:
+        return []
+    found = []
+    for at in range(0, len(table.data) - layouts.alternative + 1, layouts.alternative):
+        instruction, replacement = struct.unpack_from("<ii", table.data, at)
+        length, replaced = table.data[at + layouts.lengths_at : at + layouts.lengths_at + 2]
+        place = table.address + at + instruction
+        source = table.address + at + 4 + replacement
+        skip = source - code.address
+        if 0 <= place - address <= size - length and 0 <= skip <= len(code.data) - replaced and replaced <= length:
+            found.append(Alternative(place - address, length, code.data[skip : skip + replaced], source - place))
+    return sorted(found, key=lambda each: each.at)
+
+
+def _jump_labels(section: ImageSection | None, address: int, size: int) -> list[JumpLabel]:
+    found = []
+    if section is not None:
+        data = section.data[: len(section.data) // _JUMP_ENTRY.size * _JUMP_ENTRY.size]
+        for number, (code, target, _) in enumerate(_JUMP_ENTRY.iter_unpack(data)):
+            entry = section.address + _JUMP_ENTRY.size * number
+            if 0 <= entry + code - address < size:
+                found.append(JumpLabel(entry + code - address, entry + 4 + target - address))
+    return sorted(found, key=lambda each: each.at)
+
+
+def _static_calls(section: ImageSection | None, address: int, size: int, slide: int) -> list[StaticCall]:
+    found = []
+    if section is not None:
+        data = section.data[: len(section.data) // _STATIC_CALL.size * _STATIC_CALL.size]
+        for number, (code, key) in enumerate(_STATIC_CALL.iter_unpack(data)):
+            entry = section.address + _STATIC_CALL.size * number
+            if 0 <= entry + code - address < size:
+                found.append(StaticCall(entry + code - address, ((entry + 4 + key) & ~_TAIL_AND_INIT) + slide))
+    return sorted(found, key=lambda each: each.at)
+
+
+def _paravirt(section: ImageSection | None, address: int, size: int) -> list[Paravirt]:
+    found = []
+    if section is not None:
+        for at in range(0, len(section.data) - 15, 16):  # struct paravirt_patch_site: instr, type, len, padding
+            place, kind, length = struct.unpack_from("<QBB", section.data, at)
+            if 0 <= place - address < size:
+                found.append(Paravirt(place - address, kind, length))
+    return sorted(found, key=lambda each: each.at)
