@@ -17,6 +17,8 @@ class Incident(Value, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     finding_key: str = ""
     """For an incident without a process."""
+    opened_at: float | None = None
+    """When its first alert was taken, in seconds since the epoch; None before it is recorded."""
     alerts: tuple[Alert, ...] = ()
 
 

@@ -223,7 +223,9 @@ class Journal:
 
     def incident(self, identifier: str) -> Incident | None:
         """An incident with its alerts."""
-        row = self._one("SELECT id, host_id, pid, started_at, finding_key FROM incidents WHERE id = ?", identifier)
+        row = self._one(
+            "SELECT id, host_id, pid, started_at, finding_key, opened_at FROM incidents WHERE id = ?", identifier
+        )
         if row is None:
             return None
         alerts = self._all("SELECT alert FROM alerts WHERE incident = ? ORDER BY received_at, rowid", identifier)
@@ -233,6 +235,7 @@ class Journal:
             pid=row[2],
             started_at=row[3],
             finding_key=row[4],
+            opened_at=row[5],
             alerts=tuple(msgspec.json.decode(alert[0], type=Alert) for alert in alerts),
         )
 

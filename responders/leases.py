@@ -125,13 +125,14 @@ class LeaseKeeper:
 
 def ended_step(lease: Lease, state: StepState, reason: str, view: LeaseView | None) -> ResponseStep:
     """The step that ends what a lease's opening step began."""
+    now = datetime.now(UTC)
     return msgspec.structs.replace(
         lease.opening,
         state=state,
-        at=datetime.now(UTC),
+        at=now,
         explanation=reason,
         proof="" if view is None else counted(view),
-        lease_expires_at=None,
+        lease_expires_at=now,
         evidence=(),
     )
 

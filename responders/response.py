@@ -259,13 +259,14 @@ class Response:
 
     def _step(self, action: str, outcome: Outcome) -> ResponseStep:
         identity = self.plan.identity
-        alerts = self.incident.alerts
+        alerts, opened_at = self.incident.alerts, self.incident.opened_at
         return ResponseStep(
             response_id=f"{self.incident.id}-{action}",
             incident=self.incident.id,
             action=action,
             state=outcome.state,
             at=datetime.now(UTC),
+            incident_opened_at=None if opened_at is None else datetime.fromtimestamp(opened_at, UTC),
             sequence=0,
             host=self.means.host,
             playbook=self.playbook.name,

@@ -12,6 +12,7 @@ ECS_USAGE: dict[str, str] = {
     "`heartbeat`; `response-STATE`.",
     "event.category": "By what the document is about.",
     "event.dataset": "As `data_stream.dataset`.",
+    "event.duration": "Of a response: nanoseconds from the incident's first alert to this step.",
     "event.id": "The document's `_id`: the same event always has the same. Count by this field: `_id` is unique only "
     "within one backing index.",
     "event.kind": "Always `event`; `alert` is left to the rules.",
@@ -21,6 +22,7 @@ ECS_USAGE: dict[str, str] = {
     "event.risk_score": "100 times the confidence.",
     "event.sequence": "Counts the events of one finding, or the steps of one incident, from 0.",
     "event.severity": "21 unknown, 47 suspicious, 73 malicious, 99 malicious with a confidence of 0.9 or more.",
+    "event.start": "Of a response: when the incident's first alert was taken.",
     "event.type": "`info`; for a response that took effect: `access`, `end` or `denied`.",
     "file.created": "When the PID file was made (btime).",
     "file.ctime": "When its inode last changed.",

@@ -169,7 +169,7 @@ RESPONSE = (
         "isolate_network",
     ),
     _field("response.state", _K, "started, succeeded, failed, refused, duplicate, expired, ...", "succeeded"),
-    _field("response.lease.expires_at", _D, "When it undoes itself.", "2026-01-01T13:00:00.000000Z"),
+    _field("response.lease.expires_at", _D, "When it undoes itself, or ended.", "2026-01-01T13:00:00.000000Z"),
     _field("response.proof", _T, "What was observed from outside that shows that it took effect.", "no packet passed"),
     _field("response.playbook", _K, "Playbook that asked for it.", "bpfdoor"),
     _field("response.explanation", _T, "What was done, or why not.", "isolated for one hour"),

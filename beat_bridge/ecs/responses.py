@@ -45,6 +45,7 @@ def response_document(step: ResponseStep, namespace: str = "default") -> Documen
 
 def _event_part(step: ResponseStep) -> Body:
     category, effect = _EFFECT.get(step.action, ("host", "info"))
+    opened = step.incident_opened_at
     return {
         "message": f"{step.action} {step.state.value}: {step.explanation}".removesuffix(": "),
         "event": {
@@ -54,6 +55,9 @@ def _event_part(step: ResponseStep) -> Body:
             "outcome": _OUTCOME.get(step.state, "unknown"),
             "reason": step.explanation,
             "sequence": step.sequence,
+            "start": None if opened is None else moment(opened),
+            # a clock that was set back must not make a response end before it began
+            "duration": None if opened is None else max(0, round((step.at - opened).total_seconds() * 1e9)),
         },
     }
 

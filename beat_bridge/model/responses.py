@@ -48,6 +48,8 @@ class ResponseStep(Value, frozen=True, kw_only=True):
     """`capture_evidence`, `stop_process`, `isolate_network`, `verify_cure`."""
     state: StepState
     at: datetime
+    incident_opened_at: datetime | None = None
+    """When the incident's first alert was taken: from it on the time to contain is counted."""
     sequence: int
     """Position within the incident, from 0."""
     host: Host
@@ -55,6 +57,7 @@ class ResponseStep(Value, frozen=True, kw_only=True):
     target: ResponseTarget = ResponseTarget()
     explanation: str = ""
     lease_expires_at: datetime | None = None
+    """When it undoes itself; of the step that ended a lease, when it ended."""
     proof: str = ""
     """What was observed from outside that shows the step took effect; empty where nothing was."""
     evidence: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """One finding, response and heartbeat with every field filled, and the documents they become."""
 
+from datetime import timedelta
 from typing import Any
 
 from beat_bridge.ecs.findings import finding_document
@@ -69,6 +70,7 @@ def step(**changes: Any) -> ResponseStep:
         "action": "isolate_network",
         "state": StepState.SUCCEEDED,
         "at": NOON,
+        "incident_opened_at": NOON - timedelta(seconds=2.5),
         "sequence": 1,
         "host": HOST,
         "playbook": "bpfdoor",

@@ -167,6 +167,9 @@ def test_the_engine_isolates_proves_and_says_when_it_is_over(
     assert began.proof.startswith("seen from outside: no answer; packets dropped by the kernel:")
     assert "frames of packet sockets sent on inner" in began.explanation
     assert began.lease_expires_at is not None
+    assert lapsed.lease_expires_at == lapsed.at  # an ended lease says when it ended
+    assert began.incident_opened_at is not None
+    assert began.incident_opened_at < began.at
     assert "arriving" in lapsed.proof
     assert lab.echo()
     assert lab.nft("list", "ruleset").strip() == ""

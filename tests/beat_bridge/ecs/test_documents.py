@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from beat_bridge.model.processes import Process
 from beat_bridge.model.responses import ResponseStep
 from tests.inventories.builders import HOST, NOON, bpfdoor, inventory, pid_file, process, socket
 from tests.inventories.filters import parse, programs
-from tests.inventories.samples import documents, event, finding
+from tests.inventories.samples import documents, event, finding, step
 from tests.inventories.strategies import MOMENTS, values
 
 
@@ -235,3 +236,11 @@ def test_a_kernel_threads_missing_executable_is_said() -> None:
     thread: Process = process(2, "/x", (), executable=Unavailable(reason=Reason.ABSENT), kernel_thread=True)
     body = finding_document(event(finding(process=thread))).body
     assert "process.executable: absent" in body["doorwatch"]["unavailable"]
+
+
+def test_a_response_tells_how_long_it_took() -> None:
+    """From the incident's first alert to the step, in nanoseconds; a clock that was set back makes no negative time."""
+    told = response_document(step()).body["event"]
+    assert (told["start"], told["duration"]) == ("2026-01-02T11:59:57.500000Z", 2_500_000_000)
+    assert response_document(step(incident_opened_at=NOON + timedelta(hours=1))).body["event"]["duration"] == 0
+    assert "duration" not in response_document(step(incident_opened_at=None)).body["event"]
