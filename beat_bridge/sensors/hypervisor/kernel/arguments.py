@@ -12,10 +12,10 @@ from beat_bridge.sensors.host.processes import (
     parse_arguments,
     parse_environment,
 )
-from beat_bridge.sensors.hypervisor.kernel.paging import PAGE_SIZE, AddressSpace
 from beat_bridge.sensors.hypervisor.kernel.program import view
 from beat_bridge.sensors.hypervisor.kernel.records import record
 from beat_bridge.sensors.hypervisor.memory import MemoryFault
+from beat_bridge.sensors.hypervisor.memory.paging import PAGE_SIZE, AddressSpace
 
 
 @dataclass(frozen=True, slots=True)

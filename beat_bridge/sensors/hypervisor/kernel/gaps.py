@@ -9,8 +9,8 @@ from drgn import FaultError
 
 from beat_bridge.model.base import Reason
 from beat_bridge.model.coverage import Coverage, CoverageStatus
-from beat_bridge.sensors.hypervisor.kernel.paging import OutOfTimeError
 from beat_bridge.sensors.hypervisor.memory import MemoryFault
+from beat_bridge.sensors.hypervisor.memory.paging import OutOfTimeError
 
 _T = TypeVar("_T")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from drgn import Architecture, FaultError, FindObjectFlags, Object, Platform, Program
 
 from beat_bridge.errors import DoorwatchError
-from beat_bridge.sensors.hypervisor.kernel.paging import AddressSpace, Deadline
 from beat_bridge.sensors.hypervisor.memory import MemoryFault, PhysicalMemory
+from beat_bridge.sensors.hypervisor.memory.paging import AddressSpace, Deadline
 from beat_bridge.sensors.hypervisor.symbols.profile import Profile
 
 _KERNEL_HALF = 0xFF00_0000_0000_0000

@@ -2,7 +2,7 @@
 
 It gives the build id, how far KASLR moved the kernel (KERNELOFFSET) and where its image lies in physical memory
 (phys_base). Copies of its text lie about in page cache and dmesg, and a guest may forge one: so each candidate is asked
-to prove itself by the kernel's own page tables before it is believed (`pages.translate`).
+to prove itself by the kernel's own page tables before it is believed.
 """
 
 import re
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.sensors.hypervisor.memory import MemoryFault, PhysicalMemory
+from beat_bridge.sensors.hypervisor.memory.paging import AddressSpace
 from beat_bridge.sensors.hypervisor.memory.searching import pages_beginning_with
-from beat_bridge.sensors.hypervisor.symbols.pages import translate
 
 START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
 """Where x86-64 maps the kernel image (Documentation/arch/x86/x86_64/mm.rst)."""
@@ -91,10 +91,10 @@ def proven(note: VmCoreInfo, memory: PhysicalMemory) -> bool:
     if start is None or tables is None:
         return False
     try:
-        found = translate(memory, note.physical(tables), start, five_levels=note.five_level_paging)
+        space = AddressSpace(memory, note.physical(tables), 5 if note.five_level_paging else 4)
+        return space.translate(start) == note.physical(start)
     except MemoryFault:
         return False
-    return found == note.physical(start)
 
 
 def find_vmcoreinfo(memory: PhysicalMemory) -> VmCoreInfo:

@@ -7,9 +7,9 @@ from typing import Any
 
 from drgn import Architecture, FaultError, Platform, Program
 
-from beat_bridge.sensors.hypervisor.kernel.paging import AddressSpace, Deadline
 from beat_bridge.sensors.hypervisor.kernel.program import View
 from beat_bridge.sensors.hypervisor.memory import MemoryFault, Region
+from beat_bridge.sensors.hypervisor.memory.paging import AddressSpace, Deadline
 
 ROOT = 0x1000
 """Physical address of the topmost page table."""

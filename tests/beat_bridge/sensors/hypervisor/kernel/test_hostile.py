@@ -11,10 +11,10 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Reason
 from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.inventory import Inventory, decode, encode
-from beat_bridge.sensors.hypervisor.kernel.paging import PAGE_SIZE, AddressSpace
 from beat_bridge.sensors.hypervisor.kernel.program import view
 from beat_bridge.sensors.hypervisor.looking import SENSORS, Introspection
 from beat_bridge.sensors.hypervisor.memory import PhysicalMemory, Region
+from beat_bridge.sensors.hypervisor.memory.paging import PAGE_SIZE, AddressSpace
 from beat_bridge.sensors.hypervisor.symbols.profile import Profile, load_profile
 from tests.beat_bridge.sensors.hypervisor.kernel.conftest import Watched
 

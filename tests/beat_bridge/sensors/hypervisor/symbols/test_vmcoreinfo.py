@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beat_bridge.errors import DoorwatchError
-from beat_bridge.sensors.hypervisor.symbols.pages import translate
 from beat_bridge.sensors.hypervisor.symbols.vmcoreinfo import find_vmcoreinfo, parse
 from tests.beat_bridge.sensors.hypervisor.ram import Ram
 from tests.beat_bridge.sensors.hypervisor.refusals import answered_or_refused
@@ -78,28 +77,3 @@ def test_damaged_notes_are_read_or_refused(damage: list[tuple[int, int]]) -> Non
         note[at] = value
     with answered_or_refused("guest memory"):
         find_vmcoreinfo(with_notes((0x8_0000, bytes(note))))
-
-
-@given(st.integers(0, 511), st.integers(0, (1 << 21) - 1))
-def test_large_pages_map_as_the_manual_says(slot: int, offset: int) -> None:
-    """Through 1 GiB, 2 MiB and 4 KiB pages, and five levels, an address comes out where the tables put it."""
-    ram = bytearray(64 << 12)
-
-    def entry(table: int, index: int, value: int) -> None:
-        ram[table + 8 * index : table + 8 * index + 8] = value.to_bytes(8, "little")
-
-    entry(0x1000, 3, 0x2003)  # level 4
-    entry(0x2000, slot, 0x4000_0083)  # level 3: 1 GiB page
-    address = 3 << 39 | slot << 30 | offset
-    memory = Ram(bytes(ram))
-    assert translate(memory, 0x1000, address, five_levels=False) == 0x4000_0000 + offset
-    entry(0x1000, 3, 0x2083)  # at level 4 no entry is a page
-    assert translate(Ram(bytes(ram)), 0x1000, address, five_levels=False) == 0x4000_0000 + offset
-    entry(0x9000, 1, 0x1003)  # level 5 on top
-    assert translate(Ram(bytes(ram)), 0x9000, 1 << 48 | address, five_levels=True) == 0x4000_0000 + offset
-    entry(0x2000, slot, 0x3003)
-    entry(0x3000, offset >> 21, 0x5003)
-    entry(0x5000, offset >> 12 & 511, (1 << 63) | 0x7_7000 | 0x1)
-    walked = translate(Ram(bytes(ram)), 0x1000, address, five_levels=False)
-    assert walked == 0x7_7000 | offset & 0xFFF
-    assert translate(memory, 0x1000, 4 << 39, five_levels=False) is None

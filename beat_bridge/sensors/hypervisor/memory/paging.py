@@ -49,18 +49,18 @@ class AddressSpace:
     at one moment.
     """
 
-    def __init__(self, memory: PhysicalMemory, table: int, levels: int, deadline: Deadline) -> None:
+    def __init__(self, memory: PhysicalMemory, table: int, levels: int, deadline: Deadline | None = None) -> None:
         """Look through page tables.
 
         Args:
             memory: The guest's RAM.
             table: Physical address of the topmost table.
             levels: 4, or 5 where the kernel runs with LA57.
-            deadline: Asked at every read.
+            deadline: Asked at every read; without one, reads may go on for ever.
         """
         self.memory = memory
         self.levels = levels
-        self.deadline = deadline
+        self.deadline = deadline or Deadline()
         self._root = table & _FRAME
         self._frames: dict[int, int] = {}
         self._pages: dict[int, bytes] = {}

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beat_bridge.sensors.hypervisor.kernel.paging import AddressSpace, Deadline, OutOfTimeError
 from beat_bridge.sensors.hypervisor.memory import MemoryFault
+from beat_bridge.sensors.hypervisor.memory.paging import AddressSpace, Deadline, OutOfTimeError
 from tests.beat_bridge.sensors.hypervisor.kernel.parts import ROOT, Bytes
 
 _PAGE = 4096
@@ -54,6 +54,15 @@ def test_pages_of_every_size_are_found(levels: int, address: int, shift: int, nu
     _map(memory, levels, start, frame, shift)
     within = offset % (1 << shift)
     assert _space(memory, levels).translate(start + within) == frame + within
+
+
+def test_no_page_is_larger_than_a_gigabyte() -> None:
+    """In a table of the fourth level the bit that makes a large page below it means nothing."""
+    memory = Bytes(2 * _PAGE)
+    _map(memory, 4, 3 << 39, 0x4000_0000, 30)
+    at = ROOT + 8 * 3
+    memory.ram[at] |= 0x80
+    assert _space(memory).translate(3 << 39 | 5) == 0x4000_0005
 
 
 @given(address=st.integers(0, (1 << 64) - 1), words=st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=64))
