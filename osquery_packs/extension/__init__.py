@@ -1,0 +1,1 @@
+"""Tables of our own for osquery: socket filters, findings, and what could not be seen."""
