@@ -2,5 +2,6 @@
 
 from detection_rules.language import QueryError, compile_query
 from detection_rules.rule_set import Rule, RuleSet, load_rules
+from detection_rules.watch import Firing, Watch
 
-__all__ = ["QueryError", "Rule", "RuleSet", "compile_query", "load_rules"]
+__all__ = ["Firing", "QueryError", "Rule", "RuleSet", "Watch", "compile_query", "load_rules"]

@@ -3,9 +3,15 @@
 from collections.abc import Iterable
 
 from detection_rules.language.eql import REFUSED, REFUSED_QUERIES
-from detection_rules.language.eql_ast import Comparator, Matcher, Operator
+from detection_rules.language.eql_ast import UNITS, Comparator, Matcher, Operator
 from detection_rules.language.eql_functions import FUNCTIONS, Signature
+from detection_rules.language.eql_sequences import MOST_RUNS
 from detection_rules.language.parsing import MAX_CHARACTERS, MAX_DEPTH
+
+_SEQUENCE = (
+    "`sequence by host.id, ?user.id with maxspan=15m [a where ...] by x with runs=3 ![b where ...] by y "
+    "[c where ...] by z until [d where ...] by x`"
+)
 
 
 def render_language() -> str:
@@ -18,6 +24,11 @@ def render_language() -> str:
         ("fields", "`process.name` `` `odd name` `` `?optional.field`"),
         ("constants", '`"text"` `"""raw"""` `1` `2.5` `true` `false` `null`'),
         ("comments", "`// ...` `/* ... */`"),
+        (
+            "sequences",
+            f"{_SEQUENCE}; units {_code(UNITS)}; runs up to {MOST_RUNS}",
+        ),
+        ("samples", "`sample by host.id [a where ...] [b where ...] by x`"),
         ("functions", " ".join(f"`{_signature(signature)}`" for signature in FUNCTIONS.values())),
         ("refused by name", "; ".join([*(f"`{word}` queries" for word in REFUSED_QUERIES), *(n for _, n in REFUSED)])),
         ("bounds", f"{MAX_CHARACTERS:,} characters, {MAX_DEPTH} levels of nesting"),

@@ -1,13 +1,13 @@
 """Rules, loaded, compiled, and asked about documents."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from beat_bridge.errors import DoorwatchError
-from detection_rules.language import Document, Predicate, QueryError, compile_query
+from detection_rules.language import Document, Match, Plan, Predicate, QueryError, compile_rule_query, match_all
 from detection_rules.language.fields import reader
 from detection_rules.language.patterns import wildcard
 from detection_rules.language.terms import Terms, demanded_terms
@@ -52,20 +52,33 @@ class Rule:
     source: Source = field(compare=False, repr=False)
     """The files it was read from."""
     holds: Predicate = field(compare=False, repr=False)
-    """Whether a document fulfils the query, wherever it lives."""
+    """Whether a document fulfils the query, wherever it lives; of a sequence or sample: whether it fits one item."""
     reads: Callable[[str], bool] = field(compare=False, repr=False)
     """Whether a data stream is among the rule's indices."""
     terms: Terms | None = field(compare=False, repr=False)
     """What a document must hold one of for the query to match (see `demanded_terms`)."""
+    plan: Plan | None = field(default=None, compare=False, repr=False)
+    """How several documents match together; None where the query is about one document."""
 
     def matches(self, document: Document) -> bool:
-        """Whether the rule fires on a document.
+        """Whether the rule fires on a document, with nothing before or after it.
 
         It is asked only about documents of its indices, as in Kibana. A document that does not say where it lives
         (`data_stream.*`) is asked whatever the rule reads.
         """
+        return bool(self.match_all([document])) if self.plan else self.asked(document) and self.holds(document)
+
+    def asked(self, document: Document) -> bool:
+        """Whether a document lives where the rule looks."""
         stream = stream_of(document)
-        return (stream is None or self.reads(stream)) and self.holds(document)
+        return stream is None or self.reads(stream)
+
+    def match_all(self, documents: Iterable[Document]) -> list[Match]:
+        """Every match among documents that are all there; references are their places, from 0."""
+        if self.plan is None:
+            found = ((at, document) for at, document in enumerate(documents) if self.matches(document))
+            return [Match((document,), (at,), ()) for at, document in found]
+        return match_all(self.plan, (document if self.asked(document) else {} for document in documents))
 
     def rated(self, document: Mapping[str, Any]) -> tuple[str, int]:
         """Severity and risk score of an alert about a document: the rule's own, or what it maps from the document."""
@@ -85,9 +98,7 @@ class RuleSet:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(sorted(rules, key=lambda rule: rule.stem))
-        self._everything = Selection(self.rules)
-        self._of_stream: dict[str, Selection] = {}
-        self._of_rules: dict[tuple[str, ...], Selection] = {}
+        self._index = Index([rule for rule in self.rules if rule.plan is None])
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
@@ -96,7 +107,21 @@ class RuleSet:
         return len(self.rules)
 
     def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
-        """The rules that fire on one document, in the order of their names."""
+        """The rules about one document that fire on it, in the order of their names. `Watch` asks the others."""
+        return self._index.match(document)
+
+
+class Index:
+    """Rules by the data streams they read."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._everything = Selection(self.rules)
+        self._of_stream: dict[str, Selection] = {}
+        self._of_rules: dict[tuple[str, ...], Selection] = {}
+
+    def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
+        """The rules whose `holds` a document fulfils, in their order."""
         stream = stream_of(document)
         if stream is None:
             return self._everything.match(document)
@@ -180,7 +205,7 @@ def load_rule(path: Path) -> Rule:
     if (problem := obstacle(table)) is not None:
         raise fail(path, text, *problem)
     try:
-        predicate = compile_query(table.query, table.language)
+        compiled = compile_rule_query(table.query, table.language)
     except QueryError as error:
         line = query_line(text) + error.line - 1
         raise DoorwatchError(f"{path}:{line}: query: {error.problem} (column {error.column})") from error
@@ -201,9 +226,10 @@ def load_rule(path: Path) -> Rule:
         severity_mapping=table.severity_mapping,
         risk_score_mapping=table.risk_score_mapping,
         source=source,
-        holds=predicate,
+        holds=compiled.holds if isinstance(compiled, Plan) else compiled,
         reads=_reads(table.index),
         terms=demanded_terms(table.query, table.language),
+        plan=compiled if isinstance(compiled, Plan) else None,
     )
 
 

@@ -1,9 +1,15 @@
-"""An EQL event query as a value, and the value as text again."""
+"""An EQL query as a value, and the value as text again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+KEYWORDS: Final = frozenset(
+    {"and", "any", "by", "false", "in", "join", "like", "maxspan", "not", "null", "of", "or", "regex", "sample"}
+    | {"sequence", "true", "until", "where", "with"}
+)
+"""Of Elasticsearch's grammar: as a part of a field's name they stand in backquotes."""
 Constant = str | int | float | bool | None
 
 
@@ -140,6 +146,73 @@ class EventQuery:
     condition: Expression
 
 
+UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+"""Of a span, in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`maxspan=15m`."""
+
+    count: int
+    unit: str
+
+    @property
+    def milliseconds(self) -> int:
+        """How long it is."""
+        return self.count * UNITS[self.unit]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """`[process where true] by process.pid with runs=3`; `missing` is the `!` before it."""
+
+    event: EventQuery
+    by: tuple[Field, ...] = ()
+    """Besides the keys that all items share."""
+    runs: int = 1
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """`sequence by ... with maxspan=... [...] [...] until [...]`: events in the order of their times."""
+
+    by: tuple[Field, ...]
+    span: Span | None
+    items: tuple[Item, ...]
+    until: Item | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`sample by ... [...] [...]`: events in any order."""
+
+    by: tuple[Field, ...]
+    items: tuple[Item, ...]
+
+
+Query = EventQuery | Sequence | Sample
+
+
+def parts(query: Sequence | Sample) -> tuple[Item, ...]:
+    """Its items, and the `until` behind them."""
+    until = query.until if isinstance(query, Sequence) else None
+    return query.items if until is None else (*query.items, until)
+
+
+def events(query: Query) -> tuple[EventQuery, ...]:
+    """Every event query in a query: itself, or those of its items, that of `until` last."""
+    return (query,) if isinstance(query, EventQuery) else tuple(item.event for item in parts(query))
+
+
+def keys(query: Query) -> tuple[Field, ...]:
+    """Every join key in a query, as written."""
+    if isinstance(query, EventQuery):
+        return ()
+    return (*query.by, *(key for item in parts(query) for key in item.by))
+
+
 def children(node: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911 - one return for each kind of node
     """The expressions a node is made of."""
     match node:
@@ -168,10 +241,28 @@ def walk(root: Expression) -> Iterator[tuple[Expression, int]]:
         pending.extend((child, depth + 1) for child in children(node))
 
 
-def unparse(query: EventQuery) -> str:
+def unparse(query: Query) -> str:
     """The query as text; parsing it gives the same value."""
-    category = "any" if query.category is None else quote(query.category)
-    return f"{category} where {_text(query.condition)}"
+    if isinstance(query, EventQuery):
+        category = "any" if query.category is None else quote(query.category)
+        return f"{category} where {_text(query.condition)}"
+    words = ["sequence" if isinstance(query, Sequence) else "sample", _by(query.by)]
+    if isinstance(query, Sequence) and query.span:
+        words.append(f"with maxspan={query.span.count}{query.span.unit}")
+    words += [_item(item) for item in query.items]
+    if isinstance(query, Sequence) and query.until:
+        words.append(f"until {_item(query.until)}")
+    return " ".join(filter(None, words))
+
+
+def _item(item: Item) -> str:
+    runs = f" with runs={item.runs}" if item.runs > 1 else ""
+    by = f" {_by(item.by)}" if item.by else ""
+    return f"{'!' if item.missing else ''}[{unparse(item.event)}]{by}{runs}"
+
+
+def _by(fields: tuple[Field, ...]) -> str:
+    return f"by {', '.join(map(field_text, fields))}" if fields else ""
 
 
 def quote(text: str) -> str:
@@ -183,17 +274,16 @@ def field_text(field: Field) -> str:
     """A field as it is written, back-quoted where it must be."""
     segments = [
         part
-        if part.isascii() and part.replace("_", "a").replace("@", "a", 1).isalnum() and not part[0].isdigit()
+        if part.isascii()
+        and part.replace("_", "a").replace("@", "a", 1).isalnum()
+        and not part[0].isdigit()
+        and part not in KEYWORDS
         else "`" + part.replace("`", "``") + "`"
         for part in field.path.split(".")
     ]
-    written = ".".join(segments)
-    if written in _RESERVED and not field.optional:
-        written = f"`{written}`"
-    return ("?" if field.optional else "") + written
+    return ("?" if field.optional else "") + ".".join(segments)
 
 
-_RESERVED = frozenset({"and", "or", "not", "in", "like", "regex", "true", "false", "null", "where"})
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from detection_rules.language import eql_ast as ast
 from detection_rules.language.conditions import any_value_or_null, every, opposite, some
-from detection_rules.language.eql import is_condition, paths
 from detection_rules.language.eql_functions import FUNCTIONS
+from detection_rules.language.eql_kinds import is_condition, paths
 from detection_rules.language.fields import Document, Predicate, reader
 from detection_rules.language.patterns import wildcards
 from detection_rules.language.regular_expressions import compile_expression

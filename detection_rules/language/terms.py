@@ -42,7 +42,10 @@ def demanded_terms(text: str, language: str) -> Terms | None:
     """
     if language == "kuery":
         return _of_kql(kql.parse(text))
-    query = eql.parse(text)
+    return _one_of(_of_event(event) for event in eql_ast.events(eql.parse_query(text)))
+
+
+def _of_event(query: eql_ast.EventQuery) -> Terms | None:
     condition = _of_eql(query.condition)
     if query.category is None:
         return condition

@@ -176,7 +176,8 @@ def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
     ("text", "construct", "line", "column"),
     [
         ("sequence by host.id [process where true] [file where true]", "`sequence` query", 1, 1),
-        ("/* why */\nsample by host.id [process where true]", "`sample` query", 2, 1),
+        ("/* why */\nsample by host.id [process where true] [file where true]", "`sample` query", 2, 1),
+        ("process where event.sequence == 1", "backquotes", 1, 15),
         ("join [process where true] [file where true]", "`join` query", 1, 1),
         ("process where true\n  | head 5", "pipe", 2, 3),
         ("process where child of [process where true]", "process relationship", 1, 21),
