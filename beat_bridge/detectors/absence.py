@@ -14,10 +14,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
+from beat_bridge.detectors.cross_view import lists
 from beat_bridge.detectors.interpreters import is_interpreter
 from beat_bridge.detectors.locations import IN_MEMORY
 from beat_bridge.detectors.pid_files import has_the_shape
-from beat_bridge.detectors.scene import AF_PACKET, is_capturing, subject_of
+from beat_bridge.detectors.scene import AF_PACKET, Scene, is_capturing, subject_of
 from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.filters import FilterKind
 from beat_bridge.model.findings import Finding, FindingKind
@@ -31,9 +32,21 @@ SENSORS: Mapping[FindingKind, frozenset[str]] = {
     FindingKind.ABNORMAL_PID_FILE: frozenset({"pid_files", "processes", "packet_sockets"}),
     FindingKind.ORPHAN_SOCKET: frozenset({"socket_filters", "packet_sockets"}),
     FindingKind.KERNEL_HOOK_DRIFT: frozenset({"kernel_hooks"}),
+    FindingKind.HIDDEN_PROCESS: frozenset({"processes"}),
+    FindingKind.HIDDEN_SOCKET: frozenset({"packet_sockets", "socket_filters"}),
+    FindingKind.HIDDEN_MODULE: frozenset({"modules"}),
+    FindingKind.BPF_OBJECT_MISMATCH: frozenset({"bpf_objects"}),
     FindingKind.BACKDOOR_PROCESS: frozenset({"processes", "socket_filters", "packet_sockets", "pid_files"}),
 }
-"""What must have looked completely before a kind's silence means anything."""
+"""What must have looked completely before a kind's silence means anything; for what a second view did not show,
+`cross_view` as well: without a second view nothing was compared."""
+_KERNEL_OBJECTS = {
+    # kind of subject: the sensor that lists it, and what is said where it does so no more
+    "module": ("modules", "the module was removed"),
+    "bpf_program": ("bpf_objects", "the program was unloaded"),
+    "bpf_map": ("bpf_objects", "the map was removed"),
+    "bpf_link": ("bpf_objects", "the link was removed"),
+}
 _IN_ORDER = "it was looked at again and is in order"
 
 
@@ -51,11 +64,12 @@ class Look:
         if finding.host.boot_id != host.boot_id:
             # an inventory that could not read its boot id proves no restart
             return "the host was started anew" if host.boot_id and finding.host.boot_id else ""
-        excusable = finding.process is not None and _may_be_excused(finding.process)
-        if SENSORS[finding.kind] | ({"packet_sockets"} if excusable else set()) <= self._complete:
+        if SENSORS[finding.kind] | _also_needed(finding) <= self._complete:
             return "a complete look no longer shows it"
         about = {"process": self._about_process, "socket": self._about_socket, "file": self._about_file}
         kind = finding.subject.partition(":")[0]
+        if kind in _KERNEL_OBJECTS:
+            return self._about_kernel_object(finding, kind)
         return about.get(kind, self._about_hook)(finding)
 
     def _about_process(self, finding: Finding) -> str:
@@ -65,6 +79,8 @@ class Look:
             if was is not None and later is not None and later.start_ticks > was.start_ticks:
                 return f"process id {was.pid} belongs to a later process"
             return "the process has ended" if "processes" in self._listed else ""
+        if finding.kind is FindingKind.HIDDEN_PROCESS:
+            return self._about_lists(finding)
         legible = isinstance(now.executable, Executable) and isinstance(now.args, tuple)
         # some are excused by what they do not hold, and a combination consists of more than the process
         whole = finding.kind is not FindingKind.BACKDOOR_PROCESS
@@ -72,6 +88,8 @@ class Look:
 
     def _about_socket(self, finding: Finding) -> str:
         if finding.subject in self._sockets:
+            if finding.kind is FindingKind.HIDDEN_SOCKET:
+                return self._about_lists(finding)
             read = finding.subject in self._read_sockets and finding.kind is FindingKind.SOCKET_FILTER
             return _IN_ORDER if read else ""
         if finding.socket is None or not is_capturing(finding.socket):
@@ -85,6 +103,17 @@ class Look:
         if finding.subject in self._files:
             return "" if self._files[finding.subject] else _IN_ORDER
         return "the file was removed" if "pid_files" in self._listed else ""
+
+    def _about_kernel_object(self, finding: Finding, kind: str) -> str:
+        sensor, words = _KERNEL_OBJECTS[kind]
+        if finding.subject in self._kernel_objects:
+            return self._about_lists(finding)
+        return words if sensor in self._listed else ""
+
+    def _about_lists(self, finding: Finding) -> str:
+        """The thing is there: its lists may agree by now; whether another view shows it, this look cannot say."""
+        listed = SENSORS[finding.kind] <= self._listed
+        return _IN_ORDER if listed and not finding.missing_from and finding.subject not in self._disagreeing else ""
 
     def _about_hook(self, finding: Finding) -> str:
         return _IN_ORDER if finding.subject in self._hooks else ""
@@ -127,8 +156,30 @@ class Look:
         return {f"file:{file.path}": has_the_shape(file) for file in self.inventory.pid_files}
 
     @cached_property
+    def _kernel_objects(self) -> AbstractSet[str]:
+        """Modules and eBPF objects, by subject."""
+        seen = self.inventory
+        return {
+            *(f"module:{each.name}" for each in seen.modules),
+            *(f"bpf_program:{each.id}" for each in seen.bpf_programs),
+            *(f"bpf_map:{each.id}" for each in seen.bpf_maps),
+            *(f"bpf_link:{each.id}" for each in seen.bpf_links),
+        }
+
+    @cached_property
+    def _disagreeing(self) -> AbstractSet[str]:
+        """Subjects over which the kernel's lists disagree in this look."""
+        return {finding.subject for finding in lists.find(Scene(self.inventory))}
+
+    @cached_property
     def _hooks(self) -> AbstractSet[str]:
         return {f"hook:{hook.surface}:{hook.symbol}" for hook in self.inventory.hooks}
+
+
+def _also_needed(finding: Finding) -> AbstractSet[str]:
+    """Sensors that this very finding depends on, beside those of its kind."""
+    excusable = finding.process is not None and _may_be_excused(finding.process)
+    return ({"packet_sockets"} if excusable else set()) | ({"cross_view"} if finding.missing_from else set())
 
 
 def _may_be_excused(process: Process) -> bool:

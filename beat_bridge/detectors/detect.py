@@ -11,6 +11,7 @@ from beat_bridge.detectors import (
     shared_memory,
     socket_filters,
 )
+from beat_bridge.detectors.cross_view import lists, reportable
 from beat_bridge.detectors.scene import Scene
 from beat_bridge.model.findings import Finding, FindingKind
 from beat_bridge.model.inventory import Inventory
@@ -22,6 +23,7 @@ QUESTIONS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     pid_files.find,
     orphan_sockets.find,
     kernel_hooks.find,
+    lists.find,
 )
 _ORDER = list(FindingKind)
 
@@ -30,11 +32,12 @@ def detect(inventory: Inventory) -> tuple[Finding, ...]:
     """Everything found in one inventory.
 
     Deterministic: by kind, then subject, whatever order the sensors listed things in. One finding for each kind and
-    subject; where a torn inventory names one thing twice, the stronger stays.
+    subject; where a torn inventory names one thing twice, the stronger stays. Among them may be candidates
+    (`Finding.standing`), which one torn look at a running guest may have made: see `cross_view`.
     """
     scene = Scene(inventory)
     found = _distinct(finding for question in QUESTIONS for finding in question(scene))
-    return _distinct((*found, *combination.find(scene, found)))
+    return _distinct((*found, *combination.find(scene, reportable(found))))
 
 
 def _distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:

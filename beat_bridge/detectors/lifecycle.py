@@ -6,6 +6,9 @@ again under the same ids.
 
 **Gone** is a claim and needs proof: see absence.py. Without it a finding stays open.
 
+**A difference between views** is told once it is more than a candidate; a candidate keeps open what was told, and what
+was confirmed while the guest stood still stays confirmed when a later look, at the running guest, shows it again.
+
 **Bounds.** At most MOST_OPEN findings are open at once: of more, the strongest are taken, and `turned_away` counts the
 rest (they open as soon as there is room). Of closed findings only key and sequence are kept, so that a finding that
 returns continues its count; beyond MOST_CLOSED the ones closed longest ago are forgotten, and `sequence_floor` makes
@@ -21,7 +24,7 @@ import msgspec
 from beat_bridge.detectors.absence import Look
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Value
-from beat_bridge.model.findings import Change, Finding, FindingEvent
+from beat_bridge.model.findings import Change, Finding, FindingEvent, Standing
 from beat_bridge.model.inventory import Inventory
 
 MOST_OPEN = 10_000
@@ -93,7 +96,7 @@ def advance(
     Returns:
         The next ledger, and the events in the order gone, then opened and changed as the findings stand.
     """
-    current = {finding.key: finding for finding in findings}
+    current = _firm(ledger, findings)
     gone = _gone(ledger, current, inventory)
     remaining = {key: entry for key, entry in ledger.open.items() if key not in gone}
     closed = {**ledger.closed, **{key: _closed(event) for key, event in gone.items()}}
@@ -109,6 +112,22 @@ def advance(
     }
     after = Ledger(open={**refreshed, **opened}, closed=closed, sequence_floor=floor, turned_away=turned_away)
     return after, (*gone.values(), *told)
+
+
+def _firm(ledger: Ledger, findings: Sequence[Finding]) -> dict[str, Finding]:
+    """Findings by key, each as firmly as it was ever told; candidates that were never told are left out."""
+    firm: dict[str, Finding] = {}
+    for finding in findings:
+        entry = ledger.open.get(finding.key)
+        if entry is not None and _standing(entry.finding) > _standing(finding):
+            firm[finding.key] = entry.finding
+        elif finding.standing is not Standing.CANDIDATE:
+            firm[finding.key] = finding
+    return firm
+
+
+def _standing(finding: Finding) -> int:
+    return -1 if finding.standing is None else list(Standing).index(finding.standing)
 
 
 def _gone(ledger: Ledger, current: Mapping[str, Finding], inventory: Inventory) -> dict[str, FindingEvent]:

@@ -13,6 +13,10 @@ _CATEGORY = {
     FindingKind.ABNORMAL_PID_FILE: ("file", "intrusion_detection"),
     FindingKind.ORPHAN_SOCKET: ("intrusion_detection", "network"),
     FindingKind.KERNEL_HOOK_DRIFT: ("driver", "intrusion_detection"),
+    FindingKind.HIDDEN_PROCESS: ("intrusion_detection", "process"),
+    FindingKind.HIDDEN_SOCKET: ("intrusion_detection", "network"),
+    FindingKind.HIDDEN_MODULE: ("driver", "intrusion_detection"),
+    FindingKind.BPF_OBJECT_MISMATCH: ("driver", "intrusion_detection"),
     FindingKind.BACKDOOR_PROCESS: ("intrusion_detection", "malware", "process"),
 }
 """ECS event.category; event.type `info` is expected for every one of them."""

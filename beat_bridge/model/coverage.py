@@ -17,7 +17,8 @@ class Coverage(Value, frozen=True, kw_only=True):
     """One sensor's account of one pass."""
 
     sensor: str
-    """`socket_filters`, `packet_sockets`, `processes`, `pid_files`, ...: stable names, they go into documents."""
+    """`socket_filters`, `packet_sockets`, `processes`, `modules`, `bpf_objects`, `cross_view`, ...: stable names, they
+    go into documents."""
     status: CoverageStatus
     reason: Reason | None = None
     """Why not COMPLETE; None only where it is."""

@@ -8,7 +8,7 @@ from hashlib import sha256
 from beat_bridge.model.base import Value, Verdict, Viewpoint
 from beat_bridge.model.filters import FilterJudgement, program_sha256
 from beat_bridge.model.host import Host
-from beat_bridge.model.kernel import Hook
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook, KernelModule
 from beat_bridge.model.pid_files import PidFile
 from beat_bridge.model.processes import Executable, Process
 from beat_bridge.model.sockets import Socket
@@ -23,8 +23,26 @@ class FindingKind(StrEnum):
     ABNORMAL_PID_FILE = "abnormal_pid_file"
     ORPHAN_SOCKET = "orphan_socket"
     KERNEL_HOOK_DRIFT = "kernel_hook_drift"
+    HIDDEN_PROCESS = "hidden_process"
+    """One view shows a process, or the program it runs, and another does not."""
+    HIDDEN_SOCKET = "hidden_socket"
+    """One view shows a socket, or the filter it carries, and another does not."""
+    HIDDEN_MODULE = "hidden_module"
+    BPF_OBJECT_MISMATCH = "bpf_object_mismatch"
+    """The views differ over an eBPF program, map or link."""
     BACKDOOR_PROCESS = "backdoor_process"
     """Several of the others on one process."""
+
+
+class Standing(StrEnum):
+    """How firmly a difference between two views stands; weakest first."""
+
+    CANDIDATE = "candidate"
+    """Seen in one look at a running guest, which may have been torn: never told by itself."""
+    SAMPLED = "sampled"
+    """It cannot come from a thing that merely began or ended."""
+    CONFIRMED = "confirmed"
+    """A look taken while the guest stood still shows it too."""
 
 
 class Finding(Value, frozen=True, kw_only=True):
@@ -34,7 +52,8 @@ class Finding(Value, frozen=True, kw_only=True):
     host: Host
     viewpoint: Viewpoint
     subject: str
-    """Names the thing within its boot: `process:PID:START`, `socket:INODE`, `file:PATH`, `hook:SURFACE:SYMBOL`."""
+    """Names the thing within its boot: `process:PID:START`, `socket:INODE`, `file:PATH`, `hook:SURFACE:SYMBOL`,
+    `module:NAME`, `bpf_program:ID`, `bpf_map:ID`, `bpf_link:ID`."""
     verdict: Verdict
     confidence: float
     """0 to 1."""
@@ -50,6 +69,14 @@ class Finding(Value, frozen=True, kw_only=True):
     judgement: FilterJudgement | None = None
     pid_file: PidFile | None = None
     hook: Hook | None = None
+    module: KernelModule | None = None
+    bpf_program: BpfProgram | None = None
+    bpf_map: BpfMap | None = None
+    bpf_link: BpfLink | None = None
+    missing_from: tuple[Viewpoint, ...] = ()
+    """Viewpoints that were compared, should show it as `viewpoint` does, and do not; sorted."""
+    standing: Standing | None = None
+    """Of differences between views or lists; None for every other finding."""
     related: tuple[str, ...] = ()
     """Keys of the findings this one combines, sorted."""
 
@@ -64,7 +91,8 @@ class Finding(Value, frozen=True, kw_only=True):
         """Names the evidence: as long as it stays the same, the finding has not changed.
 
         What counts: verdict, reasons, techniques, related findings, the executable file and whether it is deleted, the
-        filter's program and who holds the socket, the PID file's size, mode, owner and content, the hook's targets.
+        filter's program and who holds the socket, the PID file's size, mode, owner and content, the hook's targets,
+        the views that lack it.
         What does not: wording (`explanation`), confidence, every time stamp, arguments (daemons rewrite them), the
         order of holders, which interface showed a socket, the parent.
         """
@@ -80,6 +108,7 @@ class Finding(Value, frozen=True, kw_only=True):
             parts += [file.content] if isinstance(file.content, str) else []
         if self.hook is not None:
             parts += [self.hook.expected, self.hook.actual, self.hook.owner]
+        parts += [f"missing from {view.value}" for view in self.missing_from]
         return _digest(parts)
 
 

@@ -31,8 +31,12 @@ class KernelModule(Value, frozen=True, kw_only=True):
     """Where its code begins; 0 where the viewpoint may not say."""
     text_size: int = 0
     """Bytes."""
+    instance: int = 0
+    """Inode of `/sys/module/NAME` (the kernel's `kernfs_node.id`), which every loading has anew; 0 where it has none
+    or the viewpoint does not tell."""
     seen_by: tuple[str, ...] = ()
-    """The lists that showed it, sorted: `module_list`, `module_kset`, `module_tree`."""
+    """The lists that showed it, sorted: `module_list`, `module_kset`, `module_tree`; from inside
+    `proc_modules`, `sys_module`."""
 
 
 class BpfProgram(Value, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.filters import FilterKind, Program, SocketFilter
 from beat_bridge.model.host import Host
 from beat_bridge.model.inventory import Inventory
-from beat_bridge.model.kernel import Hook
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook, KernelModule
 from beat_bridge.model.pid_files import PidFile
 from beat_bridge.model.processes import Environment, Executable, Process
 from beat_bridge.model.sockets import Holder, Socket
@@ -26,7 +26,15 @@ HOST = Host(
     architecture="x86_64",
     os_name="Debian GNU/Linux",
 )
-SENSORS = ("kernel_hooks", "packet_sockets", "pid_files", "processes", "socket_filters")
+SENSORS = (
+    "bpf_objects",
+    "kernel_hooks",
+    "modules",
+    "packet_sockets",
+    "pid_files",
+    "processes",
+    "socket_filters",
+)
 COMPLETE = tuple(Coverage(sensor=name, status=CoverageStatus.COMPLETE, examined=10) for name in SENSORS)
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
 STREAM, DGRAM, RAW = 1, 2, 3
@@ -107,7 +115,22 @@ def hook(**changes: Any) -> Hook:
     return Hook(**{**fields, **changes})
 
 
-def inventory(*things: Process | Socket | PidFile | Hook, **changes: Any) -> Inventory:
+def module(name: str = "nf_tables", **changes: Any) -> KernelModule:
+    """A loaded module that every list shows."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "state": "live",
+        "text_address": 0xFFFF_FFFF_C0A0_1000,
+        "text_size": 4096,
+        "instance": 4711,
+        "seen_by": ("module_kset", "module_list", "module_tree"),
+    }
+    return KernelModule(**{**fields, **changes})
+
+
+def inventory(
+    *things: Process | Socket | PidFile | Hook | KernelModule | BpfProgram | BpfMap | BpfLink, **changes: Any
+) -> Inventory:
     """A complete look that saw these things."""
     fields: dict[str, Any] = {
         "host": HOST,
@@ -117,6 +140,10 @@ def inventory(*things: Process | Socket | PidFile | Hook, **changes: Any) -> Inv
         "sockets": tuple(thing for thing in things if isinstance(thing, Socket)),
         "pid_files": tuple(thing for thing in things if isinstance(thing, PidFile)),
         "hooks": tuple(thing for thing in things if isinstance(thing, Hook)),
+        "modules": tuple(thing for thing in things if isinstance(thing, KernelModule)),
+        "bpf_programs": tuple(thing for thing in things if isinstance(thing, BpfProgram)),
+        "bpf_maps": tuple(thing for thing in things if isinstance(thing, BpfMap)),
+        "bpf_links": tuple(thing for thing in things if isinstance(thing, BpfLink)),
         "coverage": COMPLETE,
     }
     return Inventory(**{**fields, **changes})

@@ -24,7 +24,7 @@ from beat_bridge.model.findings import Change, Finding, FindingEvent, FindingKin
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.processes import Process
 from beat_bridge.model.responses import ResponseStep
-from tests.inventories.builders import HOST, NOON, bpfdoor, inventory, pid_file, process, socket
+from tests.inventories.builders import HOST, NOON, SENSORS, bpfdoor, inventory, pid_file, process, socket
 from tests.inventories.filters import parse, programs
 from tests.inventories.samples import documents, event, finding, step
 from tests.inventories.strategies import MOMENTS, values
@@ -180,14 +180,8 @@ def test_noteworthy_sockets_and_coverage_are_told() -> None:
         process(9, "/usr/sbin/sshd"),
     )
     bodies = [document.body for document in inventory_documents(seen)]
-    assert [body["doorwatch"]["coverage"]["sensor"] for body in bodies[:5]] == [
-        "kernel_hooks",
-        "packet_sockets",
-        "pid_files",
-        "processes",
-        "socket_filters",
-    ]
-    assert [body["doorwatch"]["socket"]["inode"] for body in bodies[5:]] == [1, 2, 3]
+    assert [body["doorwatch"]["coverage"]["sensor"] for body in bodies[: len(SENSORS)]] == [*SENSORS]
+    assert [body["doorwatch"]["socket"]["inode"] for body in bodies[len(SENSORS) :]] == [1, 2, 3]
 
 
 def test_documents_of_one_pass_have_distinct_ids() -> None:
