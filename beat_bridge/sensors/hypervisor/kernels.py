@@ -6,13 +6,13 @@ only narrows the choice; the build id, which `load_profile` compares, decides.
 
 import logging
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.sensors.hypervisor.memory import PhysicalMemory
 from beat_bridge.sensors.hypervisor.symbols.profile import Profile, load_profile
-from beat_bridge.sensors.hypervisor.symbols.vmcoreinfo import find_vmcoreinfo
+from beat_bridge.sensors.hypervisor.symbols.vmcoreinfo import VmCoreInfo, find_vmcoreinfo
 
 MAX_FILES = 1_000
 """Files of one directory that are looked into."""
@@ -23,7 +23,12 @@ _VERSION_BYTES = 128
 _log = logging.getLogger(__name__)
 
 
-def profile_of(memory: PhysicalMemory, places: Sequence[Path], cache_dir: Path | None = None) -> Profile:
+def profile_of(
+    memory: PhysicalMemory,
+    places: Sequence[Path],
+    cache_dir: Path | None = None,
+    runs: Callable[[VmCoreInfo], bool] | None = None,
+) -> Profile:
     """Find out which kernel runs in this memory, by the image that is its own where there is one.
 
     Args:
@@ -32,6 +37,7 @@ def profile_of(memory: PhysicalMemory, places: Sequence[Path], cache_dir: Path |
             one that fits is taken. Where none fits, the guest's own RAM is asked: coverage then says what that could
             not prove.
         cache_dir: See `load_profile`.
+        runs: See `find_vmcoreinfo`.
 
     Raises:
         DoorwatchError: No Linux kernel runs there, a place is missing, or a named image is of another kernel.
@@ -40,14 +46,14 @@ def profile_of(memory: PhysicalMemory, places: Sequence[Path], cache_dir: Path |
     refused: DoorwatchError | None = None
     for image in (*named, *_candidates(memory, places)):
         try:
-            return load_profile(image, memory, cache_dir)
+            return load_profile(image, memory, cache_dir, runs)
         except DoorwatchError as error:
             refused = refused or error
     if refused is not None and named:
         raise refused
     if places:
         _log.info("none of the kernel images at hand is this guest's: its symbols come from its own memory")
-    return load_profile(None, memory, cache_dir)
+    return load_profile(None, memory, cache_dir, runs)
 
 
 def _candidates(memory: PhysicalMemory, places: Sequence[Path]) -> Iterator[Path]:

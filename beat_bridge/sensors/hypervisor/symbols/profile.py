@@ -1,7 +1,7 @@
 """A kernel build as it runs in one guest: names, addresses, types, and the code as it should be."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -114,7 +114,12 @@ class Profile:
         return replace(symbol, address=self._slid(symbol.address))
 
 
-def load_profile(image: Path | None, memory: PhysicalMemory, cache_dir: Path | None = None) -> Profile:
+def load_profile(
+    image: Path | None,
+    memory: PhysicalMemory,
+    cache_dir: Path | None = None,
+    runs: Callable[[VmCoreInfo], bool] | None = None,
+) -> Profile:
     """Find out which kernel runs in this memory, and all about it.
 
     Args:
@@ -122,11 +127,12 @@ def load_profile(image: Path | None, memory: PhysicalMemory, cache_dir: Path | N
         memory: The guest's RAM.
         cache_dir: Where builds read from images are kept, so that the next look need not read them again. A build
             that was read from a guest's RAM is never kept: another guest of the same build would have to believe it.
+        runs: See `find_vmcoreinfo`.
 
     Raises:
         DoorwatchError: No Linux kernel runs there, or the image is of another, or it has no types.
     """
-    boot = find_vmcoreinfo(memory)
+    boot = find_vmcoreinfo(memory) if runs is None else find_vmcoreinfo(memory, runs)
     build = _cached_build(image, boot, cache_dir) or build_from_memory(memory, boot)
     if boot.build_id and build.build_id != boot.build_id:
         raise DoorwatchError(

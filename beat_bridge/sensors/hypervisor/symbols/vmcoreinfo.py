@@ -6,7 +6,7 @@ to prove itself by the kernel's own page tables before it is believed.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from beat_bridge.errors import DoorwatchError
@@ -97,17 +97,32 @@ def proven(note: VmCoreInfo, memory: PhysicalMemory) -> bool:
         return False
 
 
-def find_vmcoreinfo(memory: PhysicalMemory) -> VmCoreInfo:
+def _any(_note: VmCoreInfo) -> bool:
+    return True
+
+
+def find_vmcoreinfo(memory: PhysicalMemory, runs: Callable[[VmCoreInfo], bool] = _any) -> VmCoreInfo:
     """The note of the kernel that runs in this memory.
 
+    Args:
+        memory: The guest's RAM.
+        runs: Whether a kernel is the one that runs, where somebody can tell. After a restart the one before it lies
+            about in RAM, page tables and all, for as long as nobody needs the pages.
+
     Raises:
-        DoorwatchError: There is none, or none that its own page tables confirm.
+        DoorwatchError: There is none, or none that its own page tables confirm, or none that runs.
     """
-    seen = 0
+    seen = left = 0
     for note in candidates(memory):
-        if proven(note, memory):
-            return note
         seen += 1
+        if proven(note, memory):
+            if runs(note):
+                return note
+            left += 1
+    if left:
+        raise DoorwatchError(
+            f"guest memory: {left} kernels left from before a restart, none of which runs: the guest is still booting"
+        )
     if seen:
         raise DoorwatchError(
             f"guest memory: {seen} VMCOREINFO notes, none of which fits the page tables it names: the guest is still "
