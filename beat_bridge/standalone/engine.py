@@ -7,14 +7,14 @@ Evaluation never waits for the network: it ends at the outbox.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Value
 from beat_bridge.model.documents import Document
-from beat_bridge.standalone.alerts import MatchedRule, alert_id, webhook_body
+from beat_bridge.standalone.alerts import MatchedRule, alert_id, sequence_alert, webhook_body
 from beat_bridge.standalone.outbox import Outbox, OutboxStatus
 
 Match = Callable[[Mapping[str, Any]], Sequence[MatchedRule]]
@@ -44,6 +44,32 @@ class Post(Protocol):
         """
 
 
+class Firing(Protocol):
+    """A rule about several documents that fired."""
+
+    @property
+    def rule(self) -> MatchedRule:
+        """Which."""
+
+    @property
+    def documents(self) -> tuple[Mapping[str, Any], ...]:
+        """On what."""
+
+    @property
+    def references(self) -> tuple[Any, ...]:
+        """What the engine called them: data stream and id."""
+
+
+class Sequences(Protocol):
+    """Rules about several documents, fed with documents as they arrive (`detection_rules.Watch`)."""
+
+    def feed(self, document: Mapping[str, Any], reference: Hashable = None) -> Sequence[Firing]:
+        """What a document completes; each sequence once."""
+
+    def remarks(self) -> Sequence[str]:
+        """One line for each rule that may have missed something, and why."""
+
+
 class EngineStatus(Value, frozen=True, kw_only=True):
     """What the engine did since it started, and its outbox."""
 
@@ -51,19 +77,23 @@ class EngineStatus(Value, frozen=True, kw_only=True):
     matched: int
     """Alerts made, those of documents seen before included."""
     outbox: OutboxStatus
+    remarks: tuple[str, ...] = ()
+    """One line for each sequence rule that had to let something go and may have missed a match."""
 
 
 class LocalEngine:
     """Evaluates documents and keeps their alerts; `consider` may be called from any thread."""
 
-    def __init__(self, match: Match, outbox: Outbox) -> None:
+    def __init__(self, match: Match, outbox: Outbox, sequences: Sequences | None = None) -> None:
         """Join rules and an outbox.
 
         Args:
             match: The rules that fire on a document (`RuleSet.match`).
             outbox: Where alerts wait; a `Courier` takes them from there.
+            sequences: The rules that fire on several documents together (`Watch`).
         """
         self._match = match
+        self._sequences = sequences
         self._outbox = outbox
         self._mutex = threading.Lock()
         self._evaluated = 0
@@ -80,6 +110,9 @@ class LocalEngine:
         """
         at = datetime.now(UTC)
         alerts = [(alert_id(rule, document), webhook_body(rule, document, at)) for rule in self._match(document.body)]
+        if self._sequences is not None:
+            fired = self._sequences.feed(document.body, (document.data_stream, document.id))
+            alerts += [sequence_alert(firing.rule, _documents(firing), at) for firing in fired]
         with self._mutex:
             self._evaluated += 1
             self._matched += len(alerts)
@@ -91,7 +124,16 @@ class LocalEngine:
         """How the engine is doing."""
         with self._mutex:
             evaluated, matched = self._evaluated, self._matched
-        return EngineStatus(evaluated=evaluated, matched=matched, outbox=self._outbox.status())
+        remarks = tuple(self._sequences.remarks()) if self._sequences is not None else ()
+        return EngineStatus(evaluated=evaluated, matched=matched, outbox=self._outbox.status(), remarks=remarks)
+
+
+def _documents(firing: Firing) -> tuple[Document, ...]:
+    """The documents of a firing under the names that `consider` fed them with."""
+    return tuple(
+        Document(data_stream=stream, id=identity, body=dict(body))
+        for body, (stream, identity) in zip(firing.documents, firing.references, strict=True)
+    )
 
 
 class Courier:

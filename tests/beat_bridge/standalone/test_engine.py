@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.documents import Document
 from beat_bridge.standalone import Courier, LocalEngine, NotDeliveredError, Outbox
-from detection_rules import load_rules
+from detection_rules import RuleSet, Watch, load_rules
+from detection_rules.language import compile_sequence
 from responders.webhook.bodies import parse
 
 PATIENCE = 30.0
@@ -110,6 +111,41 @@ def test_the_shipped_rules_run_in_it(outbox: Outbox) -> None:
     assert waiting is not None
     rule = json.loads(waiting.body)["rule"]
     assert (rule["name"], rule["severity"], rule["risk_score"]) == ("Kernel Hook Leads Elsewhere", "critical", 95)
+
+
+def sequence_rules() -> Watch:
+    """One rule: an opened finding, then another process's, on one host."""
+    query = "sequence by host.id with maxspan=1m [any where step == 1] [any where step == 2]"
+    plan = compile_sequence(query)
+    rule = replace(load_rules().rules[0], stem="two_steps", query=query, plan=plan, holds=plan.holds, terms=None)
+    return Watch(RuleSet([rule]))
+
+
+def test_a_sequence_makes_one_alert_with_all_its_documents(outbox: Outbox) -> None:
+    """When the last document arrives the rule fires once; the alert names all documents and holds what they share."""
+    engine = LocalEngine(lambda _body: [], outbox, sequence_rules())
+    assert engine.consider(document("d1", step=1, process={"pid": 1, "name": "x"})) == ()
+    fired = engine.consider(document("d2", step=2, process={"pid": 2, "name": "x"}))
+    assert len(fired) == 1
+    assert engine.consider(document("d2", step=2)) == (), "delivered twice, it fires once"
+    waiting = outbox.next()
+    assert waiting is not None
+    [alert] = json.loads(waiting.body)["context"]["alerts"]
+    assert [ancestor["id"] for ancestor in alert["kibana.alert.ancestors"]] == ["d1", "d2"]
+    assert alert["host"] == {"id": "h1", "name": "web-01"}
+    assert alert["process"] == {"name": "x"}, "the pids differ: none is the alert's"
+    assert alert["kibana.alert.uuid"] == fired[0] == waiting.id
+    assert [a.host_id for a in parse(waiting.body).alerts] == ["h1"]
+    assert engine.status().remarks == ()
+
+
+def test_the_engine_says_when_a_sequence_had_to_let_go(outbox: Outbox) -> None:
+    """A document without a time cannot be put in order: the status names the rule and how many there were."""
+    engine = LocalEngine(lambda _body: [], outbox, sequence_rules())
+    engine.consider(document("d1", step=1, **{"@timestamp": "soon"}))
+    [remark] = engine.status().remarks
+    assert remark.startswith("two_steps: ")
+    assert "1 events without a time" in remark
 
 
 def test_one_rule_makes_one_alert_of_one_document(outbox: Outbox) -> None:
