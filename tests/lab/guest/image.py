@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console")
 DISK_SIZE = "3G"
 """Of a sparse file."""
 BUILD_SECONDS = 1200.0
+KEPT_SECONDS = 86400.0
+"""How long an image stays that was made in another way: another checkout may share the cache."""
 
 
 class Image(NamedTuple):
@@ -65,8 +68,9 @@ def image(release: str) -> Image:
             with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"building-{release}-") as scratch:
                 _build(release, Path(scratch))
             for older in CACHE.glob(f"{release}-*"):
-                if older != directory:
+                if older.stat().st_mtime < time.time() - KEPT_SECONDS:
                     shutil.rmtree(older)
+        directory.touch()
     (kernel,) = directory.glob("vmlinuz-*")
     return Image(
         release=release,
@@ -85,7 +89,8 @@ def cached(release: str) -> bool:
 
 def _directory(release: str) -> Path:
     """Where an image belongs that is made as this module makes it now."""
-    digest = hashlib.sha256(repr((_bootstrap(release), BOOT_MODULES, DISK_SIZE)).encode())
+    made = repr((_bootstrap(release), BOOT_MODULES, DISK_SIZE)).replace(str(MODULES), "")  # wherever the checkout is
+    digest = hashlib.sha256(made.encode())
     for source in _module_sources():
         digest.update(source.read_bytes())
     return CACHE / f"{release}-{digest.hexdigest()[:16]}"
