@@ -14,28 +14,34 @@ from beat_bridge.sensors.hypervisor.kernel.program import view
 
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
+_WALKS = 4
+"""Times that a list is walked at most: the scheduler's change many times in a millisecond."""
 
 
 def walked(prog: Program, walk: Callable[[], Iterable[_Found]], what: str, gaps: Gaps) -> list[_Found]:
-    """All that a walk yields; where it breaks off, it begins once more.
+    """All that a walk yields; where it breaks off, it begins anew, a few times.
 
     Args:
         prog: The guest.
         walk: Begins the walk.
         what: It goes over, for the account.
-        gaps: Takes what the second walk could not reach either.
+        gaps: Takes what the last walk could not reach either.
     """
-    found: list[_Found] = []
+    broken_off: dict[_Found, None] = {}
     with gaps.question(what):
-        try:
-            found.extend(walk())
-        except FaultError:
-            view(prog).again()
-        else:
-            return found
-        first = set(found)  # it stays: the second walk may break off earlier
-        found.extend(each for each in walk() if each not in first)
-    return found
+        for remaining in reversed(range(_WALKS)):
+            found: list[_Found] = []
+            try:
+                for each in walk():
+                    found.append(each)  # noqa: PERF402 - what came before a fault counts
+            except FaultError:
+                broken_off.update(dict.fromkeys(found))
+                if not remaining:
+                    raise
+                view(prog).again()
+            else:
+                return found
+    return list(broken_off)
 
 
 def read_each(

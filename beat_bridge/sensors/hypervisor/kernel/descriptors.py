@@ -10,6 +10,8 @@ from beat_bridge.sensors.hypervisor.kernel.records import record
 
 MOST_DESCRIPTORS = 1 << 20
 """The kernel's own sysctl_nr_open, unless raised."""
+_SMALL = 256
+"""Places that are always looked at, whatever the bitmap says: /proc/PID/fd does not ask it either."""
 
 
 def descriptors_of(prog: Program, files: int) -> Iterator[tuple[int, int]]:
@@ -30,8 +32,8 @@ def descriptors_of(prog: Program, files: int) -> Iterator[tuple[int, int]]:
     if size > MOST_DESCRIPTORS or size % 64:
         raise FaultError(f"a descriptor table says it has {size:,} places", table)
     words = struct.unpack(f"<{size // 64}Q", view(prog).read(bitmap, size // 8))
-    # only as far as a descriptor is open: a table keeps the size it once had
-    used = max((number + 1 for number, word in enumerate(words) if word), default=0) * 64
+    # a large table is read only as far as a descriptor is open: it keeps the size it once had
+    used = max(max((number + 1 for number, word in enumerate(words) if word), default=0) * 64, min(size, _SMALL))
     for descriptor, file in enumerate(struct.unpack(f"<{used}Q", view(prog).read(entries, used * 8) if used else b"")):
         if file:
             yield descriptor, file

@@ -15,6 +15,12 @@ from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
 MOST_ENTRIES = 1 << 20
 """Of one container: no kernel has as many tasks, sockets or modules in a single list."""
 _POINTER = struct.Struct("<Q")
+_LINKS = struct.Struct("<2Q")
+"""struct list_head (next, prev) and struct hlist_node (next, pprev): the last leads back to where the first lies."""
+_IDR = 4
+"""ROOT_IS_IDR (include/linux/radix-tree.h)"""
+_ASKED = 3
+"""Times that two neighbours are asked: the guest may be in the middle of linking them."""
 _LOWEST_KERNEL_ADDRESS = 0xFF00_0000_0000_0000
 
 
@@ -36,7 +42,7 @@ def pointer_at(prog: Program, address: int) -> int:
 
 
 def list_for_each(prog: Program, head: int) -> Iterator[int]:
-    """The entries of a list.
+    """The entries of a list, each of which must lead back to the one before it, the head to the last.
 
     Args:
         prog: The guest.
@@ -45,16 +51,24 @@ def list_for_each(prog: Program, head: int) -> Iterator[int]:
     Yields:
         Addresses of the ``struct list_head`` in each entry.
     """
+    read = view(prog).read
     seen: set[int] = {head}
-    at = pointer_at(prog, head)
+    before, (at, last) = head, _LINKS.unpack(read(head, _LINKS.size))
     while at != head:
         _check(at, seen, "list")
+        following, back = _LINKS.unpack(read(at, _LINKS.size))
+        if back != before:
+            _confirm(prog, before, at, "list")
         yield at
-        at = pointer_at(prog, at)
+        before, at = at, following
+    if last != before:
+        _confirm(prog, before, head, "list", is_end=True)
 
 
 def hlist_for_each(prog: Program, head: int) -> Iterator[int]:
-    """The entries of a hash list.
+    """The entries of a hash list, each of which must lead back to the one before it.
+
+    Nothing leads back from the end of such a list: one that was cut short looks whole.
 
     Args:
         prog: The guest.
@@ -63,12 +77,38 @@ def hlist_for_each(prog: Program, head: int) -> Iterator[int]:
     Yields:
         Addresses of the ``struct hlist_node`` in each entry. An odd pointer ends a list of the second kind.
     """
+    read = view(prog).read
     seen: set[int] = {head}
-    at = pointer_at(prog, head)
+    before, at = head, pointer_at(prog, head)
     while at and not at & 1:
         _check(at, seen, "hash list")
+        following, back = _LINKS.unpack(read(at, _LINKS.size))
+        if back != before:
+            _confirm(prog, before, at, "hash list")
         yield at
-        at = pointer_at(prog, at)
+        before, at = at, following
+
+
+def _confirm(prog: Program, before: int, at: int, kind: str, *, is_end: bool = False) -> None:
+    """Ask the memory of this moment about two neighbours that do not lead to each other.
+
+    A running guest puts entries in and takes them out while the walk goes on, and the two pages were read at different
+    moments. An entry whose predecessor has changed since, but which still is in the list, is no fault.
+
+    Raises:
+        TornWalkError: They are neighbours, and not linked in both directions; or the entry has left the list.
+    """
+    now = view(prog).read_now
+    for _ in range(_ASKED):
+        (following,) = _POINTER.unpack(now(before, _POINTER.size))
+        _, back = _LINKS.unpack(now(at, _LINKS.size))
+        if back == before:
+            return
+        if following != at:
+            if is_end or (back >= _LOWEST_KERNEL_ADDRESS and _POINTER.unpack(now(back, _POINTER.size)) == (at,)):
+                return
+            raise TornWalkError(f"a {kind} changes while it is walked, at {at:#x}", at)
+    raise TornWalkError(f"a {kind} leads to {at:#x}, and from there back to {back:#x} instead of {before:#x}", at)
 
 
 def hlist_heads(prog: Program, table: Object) -> Iterator[int]:
@@ -127,25 +167,36 @@ def xa_for_each(prog: Program, array: Object) -> Iterator[tuple[int, int]]:
         if head and not head & 3:
             yield 0, head
         return
-    node = record(prog, "struct xa_node", "shift")
-    slots_at = offset_of(prog, "struct xa_node", "slots")
+    node = record(prog, "struct xa_node", "shift", "offset", "count", "parent")
+    # an IDR counts the ids that are taken, also those that lead nowhere yet; their bits are clear in its first map
+    marks = struct.Struct("<Q")
+    marks_at, slots_at = (offset_of(prog, "struct xa_node", member) for member in ("marks", "slots"))
+    is_idr = array.xa_flags.value_() & _IDR
     slots = struct.Struct("<64Q")
     seen: set[int] = set()
-    waiting = [(head - 2, 0, 64)]  # node, first index below it, and the shift that its parent has
+    waiting = [(head - 2, 0, 64, 0, 0)]  # node, first index below it, its parent's shift and address, its place there
     while waiting:
-        address, first, above = waiting.pop()
-        (shift,) = node.read(address)
+        address, first, above, parent, place = waiting.pop()
+        _check(address, seen, "tree")
+        shift, offset, count, told_parent = node.read(address)
         if shift % 6 or shift >= above:
             raise TornWalkError(f"an XArray's node at {address:#x} says that it stands above its parent", address)
-        _check(address, seen, "tree")
+        if parent and (told_parent, offset) != (parent, place):
+            raise TornWalkError(f"an XArray's node at {address:#x} says that it hangs elsewhere", address)
         children = slots.unpack(view(prog).read(address + slots_at, slots.size))
+        taken = sum(map(bool, children))
+        if is_idr:
+            (free,) = marks.unpack(view(prog).read(address + marks_at, marks.size))
+            taken = sum(bool(entry) or not free >> number & 1 for number, entry in enumerate(children))
         below = []
         for number, entry in enumerate(children):
             index = first + (number << shift)
             if shift and _is_node(entry):
-                below.append((entry - 2, index, shift))
+                below.append((entry - 2, index, shift, address, number))
             elif entry and not entry & 3:
                 yield index, entry
+        if taken != count:
+            raise TornWalkError(f"an XArray's node at {address:#x} counts {count} entries and has {taken}", address)
         waiting += reversed(below)
 
 
@@ -163,13 +214,16 @@ def rb_for_each(prog: Program, root: int) -> Iterator[int]:
     Yields:
         Addresses of each ``struct rb_node``.
     """
-    node = record(prog, "struct rb_node", "rb_left", "rb_right")
+    node = record(prog, "struct rb_node", "__rb_parent_color", "rb_left", "rb_right")
     seen: set[int] = set()
-    waiting = [pointer_at(prog, root)]
+    waiting = [(pointer_at(prog, root), 0)]
     while waiting:
-        at = waiting.pop()
+        at, parent = waiting.pop()
         if not at:
             continue
         _check(at, seen, "tree")
+        above, left, right = node.read(at)
+        if above & ~3 != parent:
+            raise TornWalkError(f"a tree leads to {at:#x}, and from there back to {above & ~3:#x}", at)
         yield at
-        waiting += node.read(at)
+        waiting += ((left, at), (right, at))

@@ -52,6 +52,18 @@ class View:
     read: Callable[[int, int], bytes]
     """(virtual address, size) -> bytes; raises FaultError."""
 
+    def read_now(self, address: int, size: int) -> bytes:
+        """What lies at a virtual address at this moment, within one page.
+
+        Raises:
+            FaultError: It cannot be read.
+        """
+        self.deadline.check()
+        try:
+            return self.memory.read(self.space.translate(address), size)
+        except MemoryFault as error:
+            raise FaultError(str(error), address) from None
+
     def begin(self, seconds: float) -> None:
         """Begin a pass that may last so long: mappings are looked up anew."""
         self.deadline.set(seconds)
