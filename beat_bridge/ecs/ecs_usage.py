@@ -8,7 +8,8 @@ ECS_USAGE: dict[str, str] = {
     "data_stream.namespace": "As configured; `default`.",
     "data_stream.type": "Always `logs`.",
     "ecs.version": "The ECS release the documents keep to.",
-    "event.action": "`finding-opened`, `finding-changed`, `finding-gone`; `coverage-reported`, `socket-seen`; "
+    "event.action": "`finding-opened`, `finding-changed`, `finding-gone`; `coverage-reported`, `socket-seen`, "
+    "`module-seen`, `bpf-object-seen`; "
     "`heartbeat`; `response-STATE`.",
     "event.category": "By what the document is about.",
     "event.dataset": "As `data_stream.dataset`.",

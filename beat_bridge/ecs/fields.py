@@ -13,7 +13,7 @@ from beat_bridge.ecs.own_fields import OWN_FIELDS
 from beat_bridge.model.base import Value
 
 ECS_VERSION = "9.4.0"
-"""What our documents claim in `ecs.version`: the newest release whose every field we use has its present type."""
+"""What our documents claim in `ecs.version`, and the release that the field list is of."""
 LONGEST_KEYWORD = 1024
 """Characters; Elasticsearch keeps a longer keyword in the document but does not index it (`ignore_above`)."""
 INT64 = range(-(2**63), 2**63)

@@ -49,6 +49,8 @@ def finding_document(event: FindingEvent, namespace: str = "default") -> Documen
         {} if finding.judgement is None else parts.judgement_part(finding.judgement),
         {} if finding.pid_file is None else parts.pid_file_part(finding.pid_file),
         {} if finding.hook is None else parts.hook_part(finding.hook),
+        {} if finding.module is None else parts.module_part(finding.module),
+        _bpf_part(finding),
     )
     return Document(data_stream=data_stream("finding", namespace), id=event.id, body=finish(body))
 
@@ -89,9 +91,19 @@ def _finding_part(event: FindingEvent) -> Body:
                 "explanation": finding.explanation,
                 "reasons": list(finding.reasons),
                 "state": event.change.value,
+                "standing": None if finding.standing is None else finding.standing.value,
                 "first_seen": moment(event.first_seen),
                 "related": list(finding.related),
             },
-            "view": {"seen_by": [finding.viewpoint.value]},
+            "view": {
+                "seen_by": [finding.viewpoint.value],
+                "missing_from": [view.value for view in finding.missing_from],
+            },
         }
     }
+
+
+def _bpf_part(finding: Finding) -> Body:
+    """A finding is about one eBPF object at most: the first there is."""
+    thing = finding.bpf_program or finding.bpf_map or finding.bpf_link
+    return {} if thing is None else parts.bpf_part(thing)

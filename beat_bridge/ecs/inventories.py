@@ -1,6 +1,8 @@
 """What a pass saw, as documents of the data stream logs-doorwatch.inventory-*.
 
-Each sensor's account of itself, and every socket that can see packets not addressed to it or that carries a filter.
+Each sensor's account of itself, every socket that can see packets not addressed to it or that carries a filter, every
+kernel module, and every eBPF program, map and link. A process is told with what it holds or what was found of it, not
+by itself: Elastic Defend and osquery list processes, and a busy host has thousands.
 """
 
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.documents import Document
 from beat_bridge.model.filters import FilterKind
 from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, KernelModule
 from beat_bridge.model.sockets import Socket
 
 _AF_PACKET = 17
@@ -28,6 +31,16 @@ def inventory_documents(inventory: Inventory, namespace: str = "default") -> Ite
     for socket in inventory.sockets:
         if is_noteworthy(socket):
             yield _document(inventory, namespace, f"socket:{socket.inode}", _socket_part(inventory, socket))
+    for module in inventory.modules:
+        yield _document(inventory, namespace, f"module:{module.name}", _module_part(module))
+    things: tuple[BpfProgram | BpfMap | BpfLink, ...] = (
+        *inventory.bpf_programs,
+        *inventory.bpf_maps,
+        *inventory.bpf_links,
+    )
+    for thing in things:
+        part = _bpf_part(thing)
+        yield _document(inventory, namespace, f"bpf_{part['doorwatch']['bpf']['object']}:{thing.id}", part)
 
 
 def is_noteworthy(socket: Socket) -> bool:
@@ -83,3 +96,13 @@ def _socket_part(inventory: Inventory, socket: Socket) -> Body:
         parts.socket_part(socket),
         {} if holder is None else parts.process_part(holder, processes.get(holder.parent_pid)),
     )
+
+
+def _module_part(module: KernelModule) -> Body:
+    seen: Body = {"event": {"category": ["driver"], "type": ["info"], "action": "module-seen"}}
+    return merge(seen, parts.module_part(module))
+
+
+def _bpf_part(thing: BpfProgram | BpfMap | BpfLink) -> Body:
+    seen: Body = {"event": {"category": ["driver"], "type": ["info"], "action": "bpf-object-seen"}}
+    return merge(seen, parts.bpf_part(thing))

@@ -49,7 +49,8 @@ FINDING = (
         "finding.kind",
         _K,
         "The question that was answered with yes: socket_filter, masquerade, shared_memory_execution, "
-        "abnormal_pid_file, orphan_socket, kernel_hook_drift, or backdoor_process where several meet in one process.",
+        "abnormal_pid_file, orphan_socket, kernel_hook_drift; hidden_process, hidden_socket, hidden_module or "
+        "bpf_object_mismatch where views differ; or backdoor_process where several meet in one process.",
         "socket_filter",
     ),
     _field("finding.verdict", _K, "What it is taken for: unknown, suspicious or malicious.", "malicious"),
@@ -63,12 +64,20 @@ FINDING = (
     _field(
         "finding.subject",
         _K,
-        "The thing within its boot: process:PID:START_TICKS, socket:INODE, file:PATH, hook:SURFACE:SYMBOL.",
+        "The thing within its boot: process:PID:START_TICKS, socket:INODE, file:PATH, hook:SURFACE:SYMBOL, "
+        "module:NAME, bpf_program:ID, bpf_map:ID, bpf_link:ID.",
         "process:812:4711",
     ),
     _field("finding.explanation", _T, "One or two sentences for an analyst.", "Process 812 waits for a secret packet."),
     _field("finding.reasons[]", _K, "The evidence, one plain clause each.", "the filter demands udp[8:2] = 0x7255"),
     _field("finding.state", _K, "Why it is told: opened, changed or gone.", "opened"),
+    _field(
+        "finding.standing",
+        _K,
+        "How firmly a difference between views stands: sampled (it was there throughout two looks, so it did not "
+        "merely begin or end) or confirmed (a look while the guest stood still shows it too). Nothing else has it.",
+        "confirmed",
+    ),
     _field("finding.first_seen", _D, "When this key was first seen.", "2026-01-01T12:00:00.000000Z"),
     _field(
         "finding.related[]",
@@ -131,6 +140,12 @@ PROCESS = (
     _field("process.stdio_null", _B, "Descriptors 0, 1 and 2 all lead to /dev/null.", "true"),
     _field("process.tty", _L, "Device number of the controlling terminal; 0 for none.", "0"),
     _field("process.network_namespace", _L, "Inode of its network namespace.", "4026531840"),
+    _field(
+        "process.seen_by[]",
+        _K,
+        "The kernel's lists that showed it, where the viewpoint asks several: task_list, pid_table, run_queue.",
+        "task_list",
+    ),
 )
 PID_FILE = (
     _field("pid_file.content", _K, "First 64 bytes.", "812"),
@@ -143,6 +158,28 @@ HOOK = (
     _field("hook.expected", _K, "Symbol or bytes that belong there.", "__x64_sys_bpf"),
     _field("hook.actual", _K, "Symbol or bytes found there.", "0xffffffffc0a01000"),
     _field("hook.owner", _K, "Module or BPF program the actual target lies in.", "evil"),
+)
+MODULE = (
+    _field("module.name", _K, "Name of a kernel module.", "nf_tables"),
+    _field("module.state", _K, "live, coming, going or unformed.", "live"),
+    _field("module.text_address", _K, "Where its code begins, in hexadecimal.", "0xffffffffc0a01000"),
+    _field("module.text_size", _L, "Bytes of its code.", "4096"),
+    _field("module.instance", _L, "Inode of /sys/module/NAME: another one each time it is loaded.", "4711"),
+    _field(
+        "module.seen_by[]",
+        _K,
+        "The lists that showed it: module_list, module_kset, module_tree; from inside proc_modules, sys_module.",
+        "module_list",
+    ),
+)
+BPF = (
+    _field("bpf.object", _K, "What it is: program, map or link.", "program"),
+    _field("bpf.id", _L, "Its id, as bpftool shows it.", "42"),
+    _field("bpf.name", _K, "Its name, at most 15 bytes.", "count_packets"),
+    _field("bpf.type", _K, "BPF_PROG_TYPE_*, BPF_MAP_TYPE_* or BPF_LINK_TYPE_* in small letters.", "socket_filter"),
+    _field("bpf.tag", _K, "Of a program: the kernel's hash over its instructions.", "6deef7357e7b4530"),
+    _field("bpf.map_ids[]", _L, "Of a program: ids of the maps it uses.", "7"),
+    _field("bpf.program_id", _L, "Of a link: the program it attaches.", "42"),
 )
 COVERAGE = (
     _field("coverage.sensor", _K, "Which sensor gives account.", "socket_filters"),
@@ -222,6 +259,8 @@ OWN_FIELDS: tuple[OwnField, ...] = (
     *PROCESS,
     *PID_FILE,
     *HOOK,
+    *MODULE,
+    *BPF,
     *COVERAGE,
     *RESPONSE,
     *BRIDGE,

@@ -15,7 +15,7 @@ from beat_bridge.ecs.shape import Body, epoch, moment
 from beat_bridge.model.base import Unavailable
 from beat_bridge.model.filters import FilterJudgement, Program, SocketFilter, program_sha256
 from beat_bridge.model.host import Host
-from beat_bridge.model.kernel import Hook
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook, KernelModule
 from beat_bridge.model.pid_files import PidFile
 from beat_bridge.model.processes import Environment, Executable, Process
 from beat_bridge.model.sockets import Socket
@@ -100,6 +100,7 @@ def _own_process_fields(process: Process) -> Body:
         "tty": process.tty,
         "stdio_null": process.stdio_null,
         "network_namespace": process.network_namespace,
+        "seen_by": list(process.seen_by),
     }
     if isinstance(process.executable, Executable):
         fields["deleted"] = process.executable.deleted
@@ -212,6 +213,35 @@ def hook_part(hook: Hook) -> Body:
             }
         }
     }
+
+
+def module_part(module: KernelModule) -> Body:
+    """A kernel module."""
+    return {
+        "doorwatch": {
+            "module": {
+                "name": module.name,
+                "state": module.state,
+                # an address does not fit into a signed 64-bit number
+                "text_address": f"{module.text_address:#x}" if module.text_address else None,
+                "text_size": module.text_size,
+                "instance": module.instance or None,
+                "seen_by": list(module.seen_by),
+            }
+        }
+    }
+
+
+def bpf_part(thing: BpfProgram | BpfMap | BpfLink) -> Body:
+    """An eBPF program, map or link."""
+    fields: Body = {"id": thing.id, "type": thing.type}
+    if isinstance(thing, BpfProgram):
+        fields |= {"object": "program", "name": thing.name, "tag": thing.tag, "map_ids": list(thing.map_ids)}
+    elif isinstance(thing, BpfMap):
+        fields |= {"object": "map", "name": thing.name}
+    else:
+        fields |= {"object": "link", "program_id": thing.program_id}
+    return {"doorwatch": {"bpf": fields}}
 
 
 def threat_part(techniques: tuple[str, ...]) -> Mapping[str, Any]:

@@ -12,10 +12,11 @@ from beat_bridge.model.bridge import BridgeStatus, SpoolStatus
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.documents import Document
 from beat_bridge.model.filters import FilterJudgement, Magic
-from beat_bridge.model.findings import Change, Finding, FindingEvent, FindingKind
+from beat_bridge.model.findings import Change, Finding, FindingEvent, FindingKind, Standing
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
 from beat_bridge.model.processes import Environment
 from beat_bridge.model.responses import ResponseStep, ResponseTarget, StepState
-from tests.inventories.builders import HOST, NOON, bpfdoor, hook, inventory, pid_file, process
+from tests.inventories.builders import HOST, NOON, bpfdoor, hook, inventory, module, pid_file, process
 
 
 def finding(**changes: Any) -> Finding:
@@ -48,6 +49,24 @@ def finding(**changes: Any) -> Finding:
         "related": ("0f9d",),
     }
     return Finding(**{**fields, **changes})
+
+
+def hidden_module() -> Finding:
+    """A module that the guest does not show and the view from outside does."""
+    return Finding(
+        kind=FindingKind.HIDDEN_MODULE,
+        host=HOST,
+        viewpoint=Viewpoint.HYPERVISOR,
+        subject="module:evil",
+        verdict=Verdict.MALICIOUS,
+        confidence=0.95,
+        explanation="Kernel module evil is there, and the view from inside does not show it.",
+        reasons=("the view from outside shows it before and after the view from inside",),
+        techniques=("T1014",),
+        module=module("evil"),
+        missing_from=(Viewpoint.HOST,),
+        standing=Standing.CONFIRMED,
+    )
 
 
 def event(changed: Finding | None = None, **changes: Any) -> FindingEvent:
@@ -94,6 +113,10 @@ def documents() -> list[Document]:
     seen = inventory(
         *bpfdoor().processes,
         *bpfdoor().sockets,
+        module(),
+        BpfProgram(id=42, name="count_packets", type="socket_filter", tag="6deef7357e7b4530", map_ids=(7,)),
+        BpfMap(id=7, name="counts", type="hash"),
+        BpfLink(id=3, type="tracing", program_id=42),
         coverage=(
             Coverage(
                 sensor="socket_filters",
@@ -107,7 +130,7 @@ def documents() -> list[Document]:
     )
     nobody = process(5, "/x", user_id=Unavailable(reason=Reason.REFUSED, detail="EPERM"))
     long = process(6, "/x", ("x" * 9000,))
-    shell = process(8, "/x", environment=Environment(count=3, signs=("HISTFILE=/dev/null",)))
+    shell = process(8, "/x", seen_by=("pid_table",), environment=Environment(count=3, signs=("HISTFILE=/dev/null",)))
     return [
         finding_document(event()),
         finding_document(event(finding(process=nobody, parent=None), sequence=1)),
@@ -116,6 +139,7 @@ def documents() -> list[Document]:
         finding_document(
             event(finding(pid_file=pid_file(size=3, content="abc", open_by=(5,), locked_by=(5,))), sequence=4)
         ),
+        finding_document(event(hidden_module(), sequence=5)),
         *inventory_documents(seen),
         heartbeat_document(HOST, BridgeStatus(spool=SpoolStatus(), last_error="refused"), NOON),
         response_document(step()),

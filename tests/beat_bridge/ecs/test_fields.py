@@ -1,12 +1,14 @@
 """The field list and the checker."""
 
+import json
+from importlib import resources
 from typing import Any
 
 import pytest
 from hypothesis import given
 
 from beat_bridge.ecs.ecs_usage import ECS_USAGE
-from beat_bridge.ecs.fields import check, ecs_fields, fields, flatten, own_fields, unknown_fields
+from beat_bridge.ecs.fields import ECS_VERSION, check, ecs_fields, fields, flatten, own_fields, unknown_fields
 from beat_bridge.ecs.findings import finding_document
 from beat_bridge.ecs.own_fields import OWN_FIELDS, FieldType, OwnField
 from beat_bridge.ecs.reference import render_fields
@@ -16,10 +18,20 @@ from tests.inventories.strategies import values
 
 
 def test_the_list_is_the_whole_of_ecs() -> None:
-    """The project's copy has as many fields as ECS 9 has, with the types and arrays it gives them."""
-    assert len(ecs_fields()) == 2612
+    """The project's copy has as many fields as ECS 9.4.0 has, with the types and arrays it gives them."""
+    assert len(ecs_fields()) == 2605
     kinds = {name: (ecs_fields()[name].type, ecs_fields()[name].array) for name in ("process.args", "host.id", "tags")}
     assert kinds == {"process.args": ("keyword", True), "host.id": ("keyword", False), "tags": ("keyword", True)}
+
+
+def test_documents_claim_the_release_that_the_list_is_of() -> None:
+    """The version in `ecs.version` is the release the field list was made from, and no later field is in it."""
+    data = resources.files("beat_bridge.ecs").joinpath("data")
+    assert f"release {ECS_VERSION}," in json.loads(data.joinpath("ecs-fields.json").read_bytes())["origin"]
+    assert f"release {ECS_VERSION}," in data.joinpath("NOTICE").read_text()
+    # 9.4.0 has the first, 9.5 the second in its place (elastic/ecs, CHANGELOG.md)
+    assert "gen_ai.system" in ecs_fields()
+    assert "gen_ai.provider.name" not in ecs_fields()
 
 
 def test_our_fields_are_ours() -> None:
