@@ -12,12 +12,15 @@ NOPS = (
     bytes.fromhex("660f1f440000"),
     bytes.fromhex("0f1f8000000000"),
     bytes.fromhex("0f1f840000000000"),
-    bytes.fromhex("660f1f840000000000"),
+    bytes.fromhex("2e0f1f840000000000"),
     bytes.fromhex("662e0f1f840000000000"),
     bytes.fromhex("66662e0f1f840000000000"),
 )
 """By length in bytes."""
 NOP5 = NOPS[5]
+_ASSEMBLERS = bytes.fromhex("660f1f840000000000")
+"""Nine bytes as gas aligns with them."""
+_BEGINNINGS = frozenset(nop[0] for nop in NOPS if nop)
 _SHORT_JUMP, _NEAR_JUMP = 0xEB, 0xE9
 _TRAP = b"\xcc"
 
@@ -52,6 +55,10 @@ def _fillings(size: int) -> frozenset[bytes]:
 
 def nop_at(code: bytes, at: int) -> int:
     """The length of the nop that begins here; 0 where none does."""
+    if code[at] not in _BEGINNINGS:
+        return 0
+    if code.startswith(_ASSEMBLERS, at):
+        return len(_ASSEMBLERS)
     for size in range(11, 0, -1):
         if code.startswith(NOPS[size], at):
             return size

@@ -4,6 +4,7 @@ All are relative to themselves or hold link addresses, so they are the same in e
 never from the guest, which frees most of them after boot and may lie about the rest.
 """
 
+import re
 import struct
 from array import array
 from bisect import bisect_left
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
+from beat_bridge.sensors.hypervisor.symbols.symbol_table import SymbolTable
 
 _RELATIVE = struct.Struct("<i")
 _WORD = struct.Struct("<Q")
@@ -18,10 +20,10 @@ _JUMP_ENTRY = struct.Struct("<iiq")
 """struct jump_entry (include/linux/jump_label.h): code, target, key; each relative to itself."""
 _STATIC_CALL = struct.Struct("<ii")
 """struct static_call_site (include/linux/static_call_types.h): addr, key; each relative to itself."""
-_TAIL_AND_INIT = 3
+_TRAMPOLINE = re.compile(rb"^[a-zA-Z]__SCT__(.+)$", re.MULTILINE)
+_IN_REPLACEMENTS = (".return_sites", ".retpoline_sites")
+_TAIL, _TAIL_AND_INIT = 1, 3
 """STATIC_CALL_SITE_FLAGS, in the low bits of the key."""
-_JUMP_LABEL_FLAGS = 3
-"""In the low bits of a key: whether the branch is likely, and whether the code was freed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Alternative:
     """As the image has it, relocated."""
     moved: int
     """Address of the replacement less that of the code it replaces: what a distance within it grows by."""
+    returns: tuple[int, ...] = ()
+    """Bytes from its beginning to jumps to the return thunk: they are patched before it is used."""
+    retpolines: tuple[int, ...] = ()
+    """The same to retpolines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,8 @@ class StaticCall:
     at: int
     key: int
     """Address of its ``struct static_call_key``, moved by KASLR."""
+    tail: bool
+    """A jump rather than a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,6 @@ class Sites:
     alternatives: list[Alternative] = field(default_factory=list)
     returns: "array[int]" = field(default_factory=_offsets)
     retpolines: "array[int]" = field(default_factory=_offsets)
-    calls: "array[int]" = field(default_factory=_offsets)
     seals: "array[int]" = field(default_factory=_offsets)
     locks: "array[int]" = field(default_factory=_offsets)
     entries: "array[int]" = field(default_factory=_offsets)
@@ -134,7 +141,6 @@ def read_sites(
         alternatives=_alternatives(sections, address, size, layouts),
         returns=offsets(".return_sites"),
         retpolines=offsets(".retpoline_sites"),
-        calls=offsets(".call_sites"),
         seals=offsets(".ibt_endbr_seal"),
         locks=offsets(".smp_locks"),
         entries=array("I", sorted(_absolute(sections.get("__mcount_loc"), address, size))),
@@ -172,6 +178,10 @@ def _alternatives(sections: Mapping[str, ImageSection], address: int, size: int,
     table, code = sections.get(".altinstructions"), sections.get(".altinstr_replacement")
     if table is None or code is None:
         return []
+    returns, retpolines = (
+        array("I", sorted(at - code.address for at in found if 0 <= at - code.address < len(code.data)))
+        for found in (_relative(sections[name]) if name in sections else () for name in _IN_REPLACEMENTS)
+    )
     found = []
     for at in range(0, len(table.data) - layouts.alternative + 1, layouts.alternative):
         instruction, replacement = struct.unpack_from("<ii", table.data, at)
@@ -180,7 +190,12 @@ def _alternatives(sections: Mapping[str, ImageSection], address: int, size: int,
         source = table.address + at + 4 + replacement
         skip = source - code.address
         if 0 <= place - address <= size - length and 0 <= skip <= len(code.data) - replaced and replaced <= length:
-            found.append(Alternative(place - address, length, code.data[skip : skip + replaced], source - place))
+            within_it = (
+                tuple(at - skip for at in offsets_within(places, skip, skip + replaced))
+                for places in (returns, retpolines)
+            )
+            replacement_code = code.data[skip : skip + replaced]
+            found.append(Alternative(place - address, length, replacement_code, source - place, *within_it))
     return sorted(found, key=lambda each: each.at)
 
 
@@ -202,7 +217,28 @@ def _static_calls(section: ImageSection | None, address: int, size: int, slide: 
         for number, (code, key) in enumerate(_STATIC_CALL.iter_unpack(data)):
             entry = section.address + _STATIC_CALL.size * number
             if 0 <= entry + code - address < size:
-                found.append(StaticCall(entry + code - address, ((entry + 4 + key) & ~_TAIL_AND_INIT) + slide))
+                flagged = entry + 4 + key
+                found.append(
+                    StaticCall(entry + code - address, (flagged & ~_TAIL_AND_INIT) + slide, bool(flagged & _TAIL))
+                )
+    return sorted(found, key=lambda each: each.at)
+
+
+def trampolines(table: SymbolTable, address: int, size: int, slide: int) -> list[StaticCall]:
+    """The trampolines of static calls, which have no table: `__SCT__name` belongs to the key `__SCK__name`.
+
+    Args:
+        table: The kernel's symbols.
+        address: Link address of the code.
+        size: Bytes of code.
+        slide: What is added to the addresses of keys.
+    """
+    found = []
+    for match in _TRAMPOLINE.finditer(table.names):
+        name = match[1].decode("utf-8", "surrogateescape")
+        at, key = table.find(f"__SCT__{name}"), table.find(f"__SCK__{name}")
+        if at is not None and key is not None and 0 <= at - address < size:
+            found.append(StaticCall(at - address, key + slide, tail=True))
     return sorted(found, key=lambda each: each.at)
 
 

@@ -25,7 +25,6 @@ _NOTHING = ImageSection(0, b"")
 _TABLES = (
     ".altinstr_replacement",
     ".altinstructions",
-    ".call_sites",
     ".ibt_endbr_seal",
     ".parainstructions",
     ".retpoline_sites",

@@ -23,7 +23,7 @@ from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
 from beat_bridge.sensors.hypervisor.symbols.relocations import Relocations
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import SymbolTable
 
-VERSION = 2
+VERSION = 3
 """Changes with the meaning of any block."""
 MAX_FILE = 512 << 20
 _MAGIC = b"dwkernel"

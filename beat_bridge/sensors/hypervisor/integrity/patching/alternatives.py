@@ -1,0 +1,174 @@
+"""Alternatives: instructions chosen by what the processor can do.
+
+arch/x86/kernel/alternative.c, apply_alternatives().
+
+Replacements are moved to where they are used, which changes their distances; what they leave free, and what originals
+have to spare, is filled with nops.
+"""
+
+import struct
+from itertools import groupby
+
+from beat_bridge.sensors.hypervisor.integrity.nops import fillings, nop_at
+from beat_bridge.sensors.hypervisor.integrity.patching.branches import (
+    BRANCH,
+    CALL,
+    CONDITIONAL,
+    JUMP,
+    LOCK,
+    NO_LOCK,
+    RETURN,
+    retpoline,
+    retpoline_states,
+)
+from beat_bridge.sensors.hypervisor.integrity.running import Running
+from beat_bridge.sensors.hypervisor.integrity.sites import Alternative, Sites, offsets_within
+from beat_bridge.sensors.hypervisor.integrity.stretch import Stretch
+
+_DISTANCE = struct.Struct("<i")
+_SHORT_JUMP = 0xEB
+_NOP = b"\x90"
+_TRAP = b"\xcc\xcc\xcc"
+_INDIRECT_CALL, _INDIRECT = bytes.fromhex("ff15"), 6
+"""`call *pv_ops(%rip)`, and its length."""
+
+
+def accept_alternatives(stretch: Stretch, sites: Sites, running: Running) -> None:
+    """Code may be the original with better nops, or any of its replacements."""
+    for at, entries in groupby(stretch.sites(sites.alternatives), key=lambda each: each.at):
+        group = list(entries)
+        size = max(each.size for each in group)
+        if not stretch.differs(at, size):
+            continue
+        live = stretch.now(at, size)
+        for code, moved in _candidates(stretch, at, size, group, running):
+            if fits(live, code, moved) or _without_locks(stretch, sites, at, code, moved):
+                stretch.accept(at, size)
+                break
+
+
+def _candidates(
+    stretch: Stretch, at: int, size: int, group: list[Alternative], running: Running
+) -> list[tuple[bytes, int]]:
+    """What may stand in a place: code, and by how much its distances grow."""
+    original = stretch.should(at, size)
+    found = [(original, 0)]
+    for each in group:
+        rest = original[each.size :]
+        replacement = _branches_patched(stretch, each, running)
+        found.append((replacement + _NOP * (each.size - len(replacement)) + rest, each.moved))
+        direct = _direct(stretch.address + at, original[: each.size], each, running)
+        if direct is not None:
+            found.append((direct + _NOP * (each.size - len(direct)) + rest, 0))
+    return found
+
+
+def _direct(address: int, original: bytes, each: Alternative, running: Running) -> bytes | None:
+    """The direct call that an indirect one through a pointer becomes: alt_replace_call(), since Linux 6.8."""
+    if not original.startswith(_INDIRECT_CALL) or each.replacement[:1] != bytes((CALL,)) or len(original) != _INDIRECT:
+        return None
+    pointer = address + _INDIRECT + _DISTANCE.unpack_from(original, len(_INDIRECT_CALL))[0]
+    target = running.word(pointer)
+    if target is None or running.target(target) is None:
+        return None
+    if target == running.symbol("nop_func"):
+        return b""
+    distance = target - address - BRANCH
+    return bytes((CALL,)) + _DISTANCE.pack(distance) if -(1 << 31) <= distance < 1 << 31 else None
+
+
+def _branches_patched(stretch: Stretch, each: Alternative, running: Running) -> bytes:
+    """A replacement with its returns and indirect branches as they are, where they may be so."""
+    code = bytearray(each.replacement)
+    live = stretch.now(each.at, len(code))
+    for at in each.returns:
+        if live[at : at + BRANCH] == RETURN:
+            code[at : at + BRANCH] = RETURN
+    first = running.symbol("__x86_indirect_thunk_array") if each.retpolines else None
+    if first is not None:
+        for at in each.retpolines:
+            found = retpoline(each.replacement[at : at + 7], stretch.address + each.at + each.moved + at, first)
+            if found is not None and live[at : at + found.size] in retpoline_states(found):
+                code[at : at + found.size] = live[at : at + found.size]
+    return bytes(code)
+
+
+def _without_locks(stretch: Stretch, sites: Sites, at: int, code: bytes, moved: int) -> bool:
+    """The same where lock prefixes were taken away afterwards, on a machine with one processor."""
+    live = bytearray(stretch.now(at, len(code)))
+    changed = False
+    for place in offsets_within(sites.locks, at, at + len(code)):
+        if live[place - at] == NO_LOCK:
+            live[place - at], changed = LOCK, True
+    return changed and fits(bytes(live), code, moved)
+
+
+def fits(live: bytes, code: bytes, moved: int) -> bool:
+    """Whether bytes are what becomes of code that is put into another place.
+
+    Args:
+        live: The bytes.
+        code: As long as they are.
+        moved: What a distance that leads out of it grows by.
+    """
+    at, size = 0, len(code)
+    while at < size:
+        if live[at] == code[at]:
+            at += 1
+            continue
+        following = _behind_nops(live, code, at) or _behind_jump(live, code, at, moved)
+        following = following or _behind_distance(live, code, at, moved)
+        if not following:
+            return False
+        at = following
+    return True
+
+
+def _behind_nops(live: bytes, code: bytes, at: int) -> int:
+    """The end of the nops around a byte, where both sides do nothing; 0 where that is not so."""
+    for start in range(at, max(at - 12, -1), -1):
+        end = start
+        while end < len(code) and (size := nop_at(code, end)):
+            end += size
+        while start and code[start - 1] == _NOP[0]:
+            start -= 1  # noqa: PLW2901 - the run may have begun before
+        if end > at and live[start:end] in fillings(end - start):
+            return end
+    return 0
+
+
+def _behind_jump(live: bytes, code: bytes, at: int, moved: int) -> int:
+    """The end of a jump that has become a short one, with nops or traps behind it."""
+    if code[at] != JUMP or live[at] != _SHORT_JUMP or at + BRANCH > len(code):
+        return 0
+    (distance,) = _DISTANCE.unpack_from(code, at + 1)
+    if distance + moved + 3 != int.from_bytes(live[at + 1 : at + 2], "little", signed=True):
+        return 0
+    if live[at + 2 : at + BRANCH] == _TRAP:
+        return at + BRANCH
+    end = at + BRANCH
+    while end < len(code) and (size := nop_at(code, end)):
+        end += size
+    for stop in (at + BRANCH, end):
+        if live[at + 2 : stop] in fillings(stop - at - 2):
+            return stop
+    return 0
+
+
+def _behind_distance(live: bytes, code: bytes, at: int, moved: int) -> int:
+    """The end of a 32-bit distance around a byte that has grown as it must."""
+    for start in range(at, max(at - 4, 0), -1):
+        if start + 4 > len(code) or not _is_distance(code, start):
+            continue
+        (before,), (now,) = _DISTANCE.unpack_from(code, start), _DISTANCE.unpack_from(live, start)
+        if (before + moved - now) & 0xFFFF_FFFF == 0 and live[start - 1] == code[start - 1]:
+            return start + 4
+    return 0
+
+
+def _is_distance(code: bytes, start: int) -> bool:
+    """Whether a 32-bit distance may stand here: behind call, jmp, jcc, or a byte that asks for %rip."""
+    opcode = code[start - 1]
+    if opcode in (CALL, JUMP) or opcode & 0xC7 == 0x05:
+        return True
+    return start > 1 and code[start - 2] == CONDITIONAL and opcode & 0xF0 == 0x80
