@@ -124,3 +124,128 @@ def test_a_sequence_that_elastic_refuses_is_refused_with_its_place(text: str, pr
         compile_sequence(text)
     assert problem in str(caught.value)
     assert (caught.value.line, caught.value.column) == (1, column)
+
+
+A, B, C, D, M, N = (is_(letter) for letter in "ABCDMN")
+
+
+@pytest.mark.parametrize(
+    ("query", "letters", "expected"),
+    [
+        # until: "A, B and A, B, C match but not A, C, B" (C is the expiration event)
+        (f"sequence {A} {B} until {C}", "A B", [(1, 2)]),
+        (f"sequence {A} {B} until {C}", "A B C", [(1, 2)]),
+        (f"sequence {A} {B} until {C}", "A C B", []),
+        (f"sequence {A} {B} until {C}", "C A B", [(2, 3)]),
+        (f"sequence {A} {B} until {C}", "A C A B", [(3, 4)]),
+        (f"sequence {A} {B} {D} until {C}", "A B C D", []),
+        (f"sequence {A} {B} until {A}", "A B", []),  # what begins and ends at once ends
+        (f"sequence {A} {B} until {B}", "A B", [(1, 2)]),  # what completes is not between
+        # with runs: the same item, several times
+        (f"sequence {A} {B} with runs=3 {C}", "A B B B C", [(1, 2, 3, 4, 5)]),
+        (f"sequence {A} {B} with runs=3 {C}", "A B B C", []),
+        (f"sequence {A} {B} with runs=3 {C}", "A B B B B C", [(1, 2, 3, 4, 6)]),
+        (f"sequence {A} with runs=2", "A A", [(1, 2)]),
+        (f"sequence {A} with runs=2", "A A A A", [(1, 2), (2, 3), (3, 4)]),
+        # missing events
+        (f"sequence with maxspan=1h {A} !{M} {B}", "A B", [(1, 2)]),
+        (f"sequence with maxspan=1h {A} !{M} {B}", "A M B", []),
+        (f"sequence with maxspan=1h {A} !{M} {B}", "M A B M", [(2, 3)]),
+        (f"sequence with maxspan=1h {A} {B} !{M} {C}", "A M B C", [(1, 3, 4)]),
+        (f"sequence with maxspan=1h {A} {B} !{M} {C}", "A B M C", []),
+        (f"sequence with maxspan=1h {A} !{M} {B} !{N} {C}", "A N B M C", [(1, 3, 5)]),
+        (f"sequence with maxspan=1h {A} !{M} {B} !{N} {C}", "A B N C", []),
+        (f"sequence with maxspan=5s {A} !{M}", "A", [(1,)]),
+        (f"sequence with maxspan=5s {A} !{M}", "A x x x x M", []),
+        (f"sequence with maxspan=5s {A} !{M}", "A x x x x x M", [(1,)]),
+        (f"sequence with maxspan=5s !{M} {A}", "M x x x x A", []),
+        (f"sequence with maxspan=5s !{M} {A}", "M x x x x x A", [(7,)]),
+        (f"sequence with maxspan=5s !{M} {A} {B}", "M x x x A x B", [(5, 7)]),
+        (f"sequence with maxspan=5s !{M} {A} {B}", "M x A x B", []),
+        (f"sequence with maxspan=5s !{M} {A} !{N}", "A", [(1,)]),
+        (f"sequence with maxspan=5s !{M} {A} !{N}", "N A M", [(2,)]),
+        (f"sequence with maxspan=5s {A} {B} !{M}", "A x B x x M", []),
+        (f"sequence with maxspan=5s {A} {B} !{M}", "A x B x x x M", [(1, 3)]),
+        (f"sequence with maxspan=5s {A} !{M} with runs=2 {B}", "A M B", []),
+        # a broken match still takes the place of the older one, as Elasticsearch checks what is missing at the end
+        (f"sequence with maxspan=1h {A} {A} !{M} {A}", "A A M A A", [(2, 4, 5)]),
+        (f"sequence with maxspan=1h {A} !{M} {B} {C}", "A B A M B C", []),
+    ],
+)
+def test_until_runs_and_missing_events(query: str, letters: str, expected: list[tuple[int, ...]]) -> None:
+    """They mean what the documentation says, case by case."""
+    assert found(query, named(letters)) == expected
+
+
+@pytest.mark.parametrize(
+    ("by", "first", "second", "expected"),
+    [
+        ("by user.id", {"user": {"id": "a"}}, {"user": {"id": "a"}}, True),
+        ("by user.id", {"user": {"id": "a"}}, {"user": {"id": "A"}}, False),
+        ("by user.id", {"user": {"id": "a"}}, {"user": {"id": "b"}}, False),
+        ("by user.id", {"user": {"id": 7}}, {"user": {"id": "7"}}, True),
+        ("by user.id", {"user": {"id": 7}}, {"user": {"id": 7.0}}, True),
+        ("by user.id", {"user.id": "a"}, {"user": {"id": ["a"]}}, True),
+        # "by default, a join key must be a non-null field value"
+        ("by user.id", {}, {}, False),
+        ("by user.id", {"user": {"id": None}}, {"user": {"id": []}}, False),
+        ("by ?user.id", {}, {}, True),
+        ("by ?user.id", {}, {"user": {"id": None}}, True),
+        ("by ?user.id", {}, {"user": {"id": "a"}}, False),
+        ("by host.id, ?user.id", {"host": {"id": 1}}, {"host": {"id": 1}}, True),
+        ("by host.id, ?user.id", {"user": {"id": 1}}, {"user": {"id": 1}}, False),
+        # a field with several values joins by each of them
+        ("by user.id", {"user": {"id": ["a", "b"]}}, {"user": {"id": ["b", "c"]}}, True),
+        ("by user.id", {"user": {"id": ["a", "b"]}}, {"user": {"id": ["c"]}}, False),
+    ],
+)
+def test_what_joins(by: str, first: dict[str, Any], second: dict[str, Any], expected: bool) -> None:
+    """Events join by equal values; a missing one joins nothing unless the key is optional, and then only its like."""
+    documents = [event(1, "A", **first), event(2, "B", **second)]
+    assert bool(found(f"sequence {by} {A} {B}", documents)) is expected
+
+
+def test_items_may_join_by_different_fields() -> None:
+    """A file that is later executed: `by file.path` here, `by process.executable` there, and `sequence by` for both."""
+    item = "[process where process.name == "
+    query = f'sequence by user.id {item}"A"] by file.path {item}"B"] by process.executable'
+
+    def documents(path: str, user: str) -> list[dict[str, Any]]:
+        first = event(1, "A", file={"path": "/tmp/x"}, user={"id": "u"})  # noqa: S108 - no file is made
+        second = event(2, "B", user={"id": user})
+        second["process"]["executable"] = path
+        return [first, second]
+
+    assert found(query, documents("/tmp/x", "u")) == [(1, 2)]  # noqa: S108 - as above
+    assert found(query, documents("/tmp/y", "u")) == []  # noqa: S108 - as above
+    assert found(query, documents("/tmp/x", "v")) == []  # noqa: S108 - as above
+
+
+@pytest.mark.parametrize(
+    ("letters", "hosts", "expected"),
+    [
+        ("A B", "h h", [(1, 2)]),
+        ("B A", "h h", [(2, 1)]),  # in the order of the items
+        ("A A", "h h", []),
+        ("A B", "h i", []),
+        ("A B A B", "h i i h", [(1, 4), (3, 2)]),
+        ("A B A B", "h h h h", [(1, 2)]),  # one for each key
+    ],
+)
+def test_a_sample_is_in_any_order(letters: str, hosts: str, expected: list[tuple[int, ...]]) -> None:
+    """A sample has one event for each item, whatever their order, and one sample for each key."""
+    documents = [
+        event(at, letter, host={"id": host})
+        for at, (letter, host) in enumerate(zip(letters.split(), hosts.split(), strict=True), start=1)
+    ]
+    assert found(f"sample by host.id {A} {B}", documents) == expected
+
+
+def test_a_sample_needs_a_different_event_for_each_item() -> None:
+    """One event does not stand for two items, and events are shared out so that all items get one, if that can be."""
+    either = '[process where process.name in ("A", "B")]'
+    keyed = [{**document, "host": {"id": "h"}} for document in named("B A")]
+    assert found(f"sample by host.id {either} {A}", keyed) == [(1, 2)]
+    assert [set(sample) for sample in found(f"sample by host.id {either} {either}", keyed)] == [{1, 2}]
+    assert found(f"sample by host.id {either} {either}", keyed[:1]) == []
+    assert found(f"sample by host.id {B} {either} {A}", keyed) == []
