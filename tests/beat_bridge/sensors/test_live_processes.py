@@ -174,7 +174,15 @@ def test_kernel_threads_are_told_by_the_kernels_flag() -> None:
 def test_capabilities_are_found_by_trying() -> None:
     """Every sensor gives an account of itself, and reading a filter back works where root looks."""
     found = {each.sensor: each for each in capabilities()}
-    assert set(found) == {"pidfd_getfd", "packet_sockets", "socket_filters", "processes", "pid_files"}
+    assert set(found) == {
+        "bpf_objects",
+        "modules",
+        "packet_sockets",
+        "pid_files",
+        "pidfd_getfd",
+        "processes",
+        "socket_filters",
+    }
     assert found["pidfd_getfd"].status is CoverageStatus.COMPLETE
     for each in found.values():
         assert each.detail or each.status is CoverageStatus.COMPLETE

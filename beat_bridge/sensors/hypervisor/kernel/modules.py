@@ -114,5 +114,19 @@ def _module(prog: Program, module: int, states: dict[int, str], seen_by: set[str
         state=states.get(state, ""),
         text_address=base,
         text_size=size,
+        instance=_instance(prog, module),
         seen_by=tuple(sorted(seen_by)),
     )
+
+
+def _instance(prog: Program, module: int) -> int:
+    """The inode of /sys/module/NAME, which is its directory's `kernfs_node.id`; 0 where it has no directory.
+
+    Raises:
+        FaultError: It cannot be read.
+    """
+    try:
+        (directory,) = record(prog, "struct module", "mkobj.kobj.sd").read(module)
+        return int(record(prog, "struct kernfs_node", "id").read(directory)[0]) if directory else 0
+    except LookupError:
+        return 0
