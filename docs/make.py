@@ -2,23 +2,33 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from beat_bridge.ecs.reference import render_fields
 from doorwatch.configuration import Configuration
 from doorwatch.reference import configuration_reference
+from kibana_dashboards.pictures import pictures
+from kibana_dashboards.reference import render_dashboards
 
 FOLDER = Path(__file__).parent
 GENERATORS: dict[str, Callable[[], str]] = {
     # file in this folder: what writes it
     "configuration.md": lambda: configuration_reference(Configuration),
+    "dashboards.md": render_dashboards,
     "fields.md": render_fields,
 }
 
 
+def generators() -> dict[str, Callable[[], str]]:
+    """Every file that is made, with what writes it: the references, and a picture of each dashboard."""
+    drawn = {f"dashboard-{picture.name}.svg": picture.svg for picture in pictures()}
+    return GENERATORS | {name: partial(str, svg) for name, svg in drawn.items()}
+
+
 def main() -> None:
     """Write every generated file."""
-    for name, render in GENERATORS.items():
+    for name, render in generators().items():
         path = FOLDER / name
         path.write_text(render(), encoding="utf-8")
         sys.stdout.write(f"{path}\n")

@@ -101,6 +101,7 @@ def _panel(index: str, written: dict[str, Any], data_view: str) -> dict[str, Any
         "embeddableConfig": {
             "enhancements": {},
             "hidePanelTitles": False,
+            **({"timeRange": {"from": written["since"], "to": "now"}} if written["since"] else {}),
             "attributes": {
                 "title": written["title"],
                 "description": "",
