@@ -20,6 +20,17 @@ def boot_time(prog: Program) -> int:
     return int((real - boot) // _NANOSECONDS)
 
 
+def wall_clock(prog: Program) -> int:
+    """Seconds since the epoch by the guest's own clock, as of its last tick: never later than that clock is.
+
+    Raises:
+        FaultError: The clock cannot be read.
+    """
+    keeper = prog["shadow_timekeeper"]
+    (seconds,) = record(prog, "struct timekeeper", "xtime_sec").read(int(keeper.address_ or 0))
+    return int(seconds)
+
+
 def ticks(nanoseconds: int) -> int:
     """A time since boot in clock ticks (nsec_to_clock_t)."""
     return nanoseconds // (_NANOSECONDS // USER_HZ)
