@@ -11,6 +11,8 @@ Legitimate differences, and where they are dealt with:
   processes: its coverage does not say `listed`, and nothing is compared;
 - network namespaces that could not be entered: `packet_sockets` does not say `listed`, and only packet sockets of
   namespaces that were (`Inventory.network_namespaces`) are compared;
+- /proc tells more of a kernel thread's name than its `comm` holds (`rcu_tasks_kthread`, `kworker/0:1-events`:
+  proc_task_name, fs/proc/array.c): only names of programs are compared;
 - sockets that the kernel opened for itself have no inode and are nobody's: left out;
 - a raw socket that was disconnected is in no table and hears nothing (`raw_disconnect`, net/ipv4/raw.c): `lists.py`;
 - a socket kept by io_uring, a mapped ring or a message in flight exists without a holder: only existence is compared;
@@ -86,7 +88,7 @@ def _is_running(process: Process) -> bool:
 def _process_differences(process: Process, other: Process) -> Iterator[str]:
     if process.kernel_thread != other.kernel_thread:
         yield f"{OTHER} takes it for a {'kernel thread' if other.kernel_thread else 'program'}"
-    if process.name != other.name:
+    elif process.name != other.name and not process.kernel_thread:
         yield f"its name is {process.name}, {OTHER} tells {other.name}"
     here, there = process.executable, other.executable
     if isinstance(here, Executable) and isinstance(there, Executable) and not _one_file(here, there):

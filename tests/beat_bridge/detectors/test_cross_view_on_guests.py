@@ -1,0 +1,182 @@
+"""A real guest, looked at from outside and, by the product's own sensors, from inside."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from beat_bridge.detectors import detect
+from beat_bridge.detectors.cross_view import Comparison, compare, confirm, reportable, single
+from beat_bridge.model.base import Verdict, Viewpoint
+from beat_bridge.model.coverage import CoverageStatus
+from beat_bridge.model.findings import Finding, FindingKind, Standing
+from beat_bridge.model.inventory import Inventory
+from beat_bridge.sensors.hypervisor.looking import Introspection
+from beat_bridge.sensors.hypervisor.memory.layout import q35
+from beat_bridge.sensors.hypervisor.memory.ram_file import RamFile
+from beat_bridge.sensors.hypervisor.symbols.profile import load_profile
+from tests.lab.guest import Guest, plants, product
+from tests.lab.guest.fixtures import bookworm, guest, trixie
+from tests.lab.guest.monitor import paused
+from tests.lab.guest.outside import Outside
+
+__all__ = ["bookworm", "guest", "trixie"]
+pytestmark = pytest.mark.guest
+
+
+class Sides(NamedTuple):
+    """A guest, and a look at it from either side."""
+
+    guest: Guest
+    introspection: Introspection
+
+    def outside(self) -> Inventory:
+        """While it runs."""
+        return self.introspection.look()
+
+    def still(self) -> Inventory:
+        """While it stands still."""
+        with paused(self.guest.monitor_path):
+            return self.introspection.look()
+
+    def compared(self, *, hidden: tuple[int, ...] = ()) -> Comparison:
+        """Outside, inside, outside."""
+        before = self.outside()
+        inside = product.look(self.guest, hidden=hidden)
+        return compare(before, inside, self.outside())
+
+
+@pytest.fixture(scope="module")
+def sides(bookworm: Guest, trixie: Guest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+    """The guest whose Python is this one."""
+    both = {"bookworm": bookworm, "trixie": trixie}
+    fitting = next((each for release, each in both.items() if product.fits(release)), None)
+    if fitting is None:
+        pytest.skip("no guest has this interpreter's version, which the sensors' compiled library needs")
+    product.install(fitting)
+    with contextlib.closing(RamFile(Path(fitting.ram_file), q35(fitting.memory))) as memory:
+        profile = load_profile(fitting.kernel_image, memory, tmp_path_factory.mktemp("profiles"))
+        yield Sides(fitting, Introspection(memory, profile))
+
+
+def _kinds(findings: tuple[Finding, ...]) -> list[tuple[FindingKind, str]]:
+    return [(finding.kind, finding.subject) for finding in findings]
+
+
+def _candidates(seen: Inventory) -> tuple[Finding, ...]:
+    return tuple(finding for finding in detect(seen) if finding.standing is Standing.CANDIDATE)
+
+
+def test_both_sides_of_a_quiet_guest_agree(sides: Sides) -> None:
+    """Processes, sockets, modules and eBPF objects are compared to the last, and nothing differs."""
+    with plants.program(sides.guest, "raw_socket"), plants.program(sides.guest, "network_program"):
+        told = sides.compared()
+        seen = sides.outside()
+    assert [finding.explanation for finding in told.findings] == []
+    assert told.coverage.detail == ""
+    assert told.coverage.status is CoverageStatus.COMPLETE
+    assert told.coverage.examined >= len(seen.modules) + len(seen.bpf_programs) + len(seen.bpf_maps) + 20
+
+
+def test_modules_and_bpf_objects_are_the_same_from_both_sides(sides: Sides) -> None:
+    """Names and instances of modules, and ids, tags, types and links of eBPF objects, agree to the letter."""
+    with plants.program(sides.guest, "network_program"):
+        inside, seen = product.look(sides.guest), sides.outside()
+    assert {(each.name, each.instance, each.state) for each in inside.modules} == {
+        (each.name, each.instance, each.state) for each in seen.modules
+    }
+    assert all(each.instance for each in seen.modules)
+    assert set(inside.bpf_programs) == set(seen.bpf_programs)
+    assert set(inside.bpf_maps) == set(seen.bpf_maps)
+    assert set(inside.bpf_links) == set(seen.bpf_links)
+    assert inside.bpf_links
+
+
+@pytest.mark.parametrize("program", ["bustle", "crowd"])
+def test_a_busy_guest_gives_no_report(sides: Sides, program: str) -> None:
+    """While processes and sockets come and go without end, no look and no comparison reports anything."""
+    arguments = ("100",) if program == "crowd" else ()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3 if program == "bustle" else 1):
+            stack.enter_context(plants.program(sides.guest, program, *arguments))
+        for _ in range(3):
+            told = sides.compared()
+            assert [finding.explanation for finding in told.findings] == []
+            assert told.coverage.examined > 20
+        for _ in range(15):
+            candidates = _candidates(sides.outside())
+            assert reportable(candidates) == ()
+            assert confirm(candidates, sides.still()) == ()
+
+
+def test_a_process_taken_from_the_task_list_is_confirmed(sides: Sides) -> None:
+    """Out of the list and in the table: a candidate in each look, malicious once the guest stood still."""
+    with (
+        plants.program(sides.guest, "raw_socket") as planted,
+        Outside(sides.guest) as ram,
+        ram.unlinked_task(planted.pid),
+    ):
+        candidates = _candidates(sides.outside())
+        (found,) = confirm(candidates, sides.still())
+        assert confirm(candidates, sides.still()) == (found,)
+    assert found.process is not None
+    assert (found.kind, found.process.pid) == (FindingKind.HIDDEN_PROCESS, planted.pid)
+    assert (found.verdict, found.standing) == (Verdict.MALICIOUS, Standing.CONFIRMED)
+    assert "it is not in the list of tasks" in found.reasons
+    assert confirm(candidates, sides.still()) == ()
+
+
+def test_a_module_taken_from_the_list_is_hidden_from_the_inside_too(sides: Sides) -> None:
+    """A module out of the list of modules is told by the lists outside; inside, /sys/module still shows it."""
+    with (
+        plants.module(sides.guest),
+        Outside(sides.guest) as ram,
+        ram.unlinked_module(plants.KPROBE_MODULE),
+    ):
+        (found,) = confirm(_candidates(sides.outside()), sides.still())
+        inside = product.look(sides.guest)
+    assert (found.kind, found.subject) == (FindingKind.HIDDEN_MODULE, f"module:{plants.KPROBE_MODULE}")
+    assert "it is not in the list of modules" in found.reasons
+    (module,) = (each for each in inside.modules if each.name == plants.KPROBE_MODULE)
+    assert module.seen_by == ("sys_module",)
+
+
+@pytest.fixture
+def hiding(sides: Sides) -> Iterator[Callable[[], tuple[int, Comparison]]]:
+    """A process that the guest's libc keeps from whoever lists processes; a comparison of the sides meanwhile."""
+    with plants.program(sides.guest, "raw_socket") as planted:
+        yield lambda: (planted.pid, sides.compared(hidden=(planted.pid,)))
+
+
+def test_a_process_hidden_from_the_inside_is_told(sides: Sides, hiding: Callable[[], tuple[int, Comparison]]) -> None:
+    """What both looks outside show and the one inside does not is suspicious, and malicious after a pause."""
+    pid, told = hiding()
+    (found,) = told.findings
+    assert found.process is not None
+    assert (found.kind, found.process.pid) == (FindingKind.HIDDEN_PROCESS, pid)
+    assert (found.viewpoint, found.missing_from) == (Viewpoint.HYPERVISOR, (Viewpoint.HOST,))
+    assert (found.verdict, found.standing) == (Verdict.SUSPICIOUS, Standing.SAMPLED)
+    (confirmed,) = confirm(told.findings, sides.still())
+    assert confirmed.verdict is Verdict.MALICIOUS
+
+
+def test_one_look_from_inside_and_an_image_are_enough(sides: Sides) -> None:
+    """A process that began before the look inside and is in a later image was there; sockets are left undecided."""
+    with plants.program(sides.guest, "raw_socket") as planted:
+        sides.guest.check("sleep", "3")  # start times count in seconds
+        inside = product.look(sides.guest, hidden=(planted.pid,))
+        told = single(inside, sides.still())
+    (found,) = told.findings
+    assert found.process is not None
+    assert found.process.pid == planted.pid
+
+
+def test_a_parked_socket_is_in_both_views(sides: Sides) -> None:
+    """A socket with no descriptor is hidden from nobody's list: it is no difference, and coverage says what is odd."""
+    with plants.program(sides.guest, "parked_socket") as planted:
+        told = sides.compared()
+        inside = product.look(sides.guest)
+    assert [finding.explanation for finding in told.findings] == []
+    assert planted.facts["inode"] in {each.inode for each in inside.sockets}
