@@ -5,8 +5,9 @@ there, whole, until its pages are needed. So the hypervisor is asked before and 
 guest, in the same life, running this kernel; and where a look was disturbed it is thrown away, never mended.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 
@@ -47,8 +48,8 @@ class Sight:
         self,
         open_memory: Callable[[], PhysicalMemory],
         *,
-        image: Path | None,
-        cache_dir: Path | None,
+        kernels: Sequence[Path] = (),
+        cache_dir: Path | None = None,
         host_id: str = "",
         modules_dir: Path | None = None,
         budget_seconds: float = BUDGET_SECONDS,
@@ -57,14 +58,14 @@ class Sight:
 
         Args:
             open_memory: Opens its RAM where it lies at that moment: `Guest.memory`, or a memory image.
-            image: Its kernel's image, or a directory of images.
+            kernels: Images of its kernel, or directories of images; see `profile_of`.
             cache_dir: Where kernels' symbols are kept.
             host_id: Its `/etc/machine-id`, if the caller knows it.
             modules_dir: Where its kernel's module files are.
             budget_seconds: What one look may take.
         """
         self._open_memory = open_memory
-        self._images = () if image is None else (image,)
+        self._kernels = tuple(kernels)
         self._cache_dir = cache_dir
         self._host_id = host_id
         self._modules_dir = modules_dir
@@ -114,6 +115,14 @@ class Sight:
                     self.stood_still_seconds = perf_counter() - began
                     if self._opened is None:
                         opened.memory.close()
+
+    def clock(self) -> datetime:
+        """The guest's own clock as of its last tick: of a memory image, when it was taken.
+
+        Raises:
+            DoorwatchError: It cannot be read, or the guest cannot be looked at.
+        """
+        return self._open().introspection.clock()
 
     def close(self) -> None:
         """Give back what is open; the next look opens it anew."""
@@ -181,7 +190,7 @@ class Sight:
             still.append(profile.boot)
 
     def _profile(self, memory: PhysicalMemory, runs: Callable[[VmCoreInfo], bool] | None) -> Profile:
-        return profile_of(memory, self._images, self._cache_dir, runs)
+        return profile_of(memory, self._kernels, self._cache_dir, runs)
 
 
 def _standing(memory: PhysicalMemory) -> Standing | None:
