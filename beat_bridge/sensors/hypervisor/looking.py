@@ -12,9 +12,10 @@ from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook
 from beat_bridge.model.processes import Process
 from beat_bridge.model.sockets import Socket
+from beat_bridge.sensors.hypervisor.integrity import watching
 from beat_bridge.sensors.hypervisor.kernel.asking import walked
 from beat_bridge.sensors.hypervisor.kernel.bpf import bpf_code, bpf_links, bpf_maps, bpf_programs
-from beat_bridge.sensors.hypervisor.kernel.clocks import boot_time
+from beat_bridge.sensors.hypervisor.kernel.clocks import boot_time, wall_clock
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, holdings
 from beat_bridge.sensors.hypervisor.kernel.hooks import hooks
@@ -30,7 +31,7 @@ from beat_bridge.sensors.hypervisor.symbols.profile import Profile
 
 BUDGET_SECONDS = 10.0
 """What one pass may take: many times what a large guest needs, and an end to what a hostile one asks for."""
-SENSORS = ("packet_sockets", "socket_filters", "processes", "modules", "bpf_objects", "kernel_hooks")
+SENSORS = ("packet_sockets", "socket_filters", "processes", "modules", "bpf_objects", "kernel_hooks", *watching.SENSORS)
 """The names in `coverage`, beside `pid_files`."""
 _PID_FILES = Coverage(
     sensor="pid_files",
@@ -64,6 +65,7 @@ class Introspection:
             raise DoorwatchError(f"the guest's kernel cannot be read where its profile has it: {error}") from error
         self._host_id = host_id
         self._budget = budget_seconds
+        self._integrity = watching.Integrity(self._prog)
 
     def look(self) -> Inventory:
         """Everything in the guest that the walkers know of, and, in `coverage`, what could not be read.
@@ -80,7 +82,7 @@ class Introspection:
             raise DoorwatchError(f"the guest cannot be looked at any more ({error}): has it been restarted?") from error
         if not same:
             raise DoorwatchError("the guest's kernel is not where it was: it has been restarted: look for it anew")
-        found = _Pass(self._prog, booted_at)
+        found = _Pass(self._prog, booted_at, self._integrity)
         found.run()
         return Inventory(
             host=host,
@@ -96,6 +98,17 @@ class Introspection:
             coverage=found.coverage(),
         )
 
+    def clock(self) -> datetime:
+        """The guest's own clock as of its last tick: of a memory image, when it was taken.
+
+        Raises:
+            DoorwatchError: It cannot be read.
+        """
+        try:
+            return datetime.fromtimestamp(wall_clock(self._prog), UTC)
+        except (FaultError, LookupError, ValueError, OverflowError, OSError) as error:
+            raise DoorwatchError(f"the guest's clock cannot be read: {error}") from error
+
 
 def look(memory: PhysicalMemory, profile: Profile, *, host_id: str = "") -> Inventory:
     """One look at a guest or a memory image; see `Introspection`.
@@ -109,9 +122,10 @@ def look(memory: PhysicalMemory, profile: Profile, *, host_id: str = "") -> Inve
 class _Pass:
     """What one look found. Each question is asked for itself: where one fails, the others are still answered."""
 
-    def __init__(self, prog: Program, booted_at: int) -> None:
+    def __init__(self, prog: Program, booted_at: int, integrity: watching.Integrity) -> None:
         self._prog = prog
         self._booted_at = booted_at
+        self._integrity = integrity
         self._gaps = {name: Gaps() for name in SENSORS}
         self.processes: list[Process] = []
         self.sockets: list[Socket] = []
@@ -131,7 +145,8 @@ class _Pass:
         with gaps["packet_sockets"].question("the tables of sockets"):
             shown = tables(prog, gaps["packet_sockets"])
         surroundings = Surroundings(held, shown.namespaces, self._booted_at)
-        self.sockets += gaps["socket_filters"].whole(sockets(prog, shown, held, gaps["socket_filters"]), "sockets")
+        filters, listing = gaps["socket_filters"], gaps["packet_sockets"]
+        self.sockets += filters.whole(sockets(prog, shown, held, filters, listing), "sockets")
         self.processes += gaps["processes"].whole(
             processes(prog, everyone, surroundings, gaps["processes"]), "processes"
         )
@@ -143,7 +158,11 @@ class _Pass:
         self.bpf_links += bpf.whole(bpf_links(prog, bpf), "BPF links")
         code = [*self.modules.ranges, *walked(prog, partial(bpf_code, prog), "the code of BPF programs", bpf)]
         kernel_hooks = gaps["kernel_hooks"]
-        self.hooks += kernel_hooks.whole(hooks(prog, Whose(prog, code), kernel_hooks), "hooks")
+        whose = Whose(prog, code)
+        self.hooks += kernel_hooks.whole(hooks(prog, whose, kernel_hooks), "hooks")
+        told = {(hook.surface, hook.symbol) for hook in self.hooks}
+        changed = self._integrity.look(whose, gaps)
+        self.hooks += (hook for hook in changed if (hook.surface, hook.symbol) not in told)
 
     def coverage(self) -> tuple[Coverage, ...]:
         return (*(gaps.coverage(name) for name, gaps in self._gaps.items()), _PID_FILES)

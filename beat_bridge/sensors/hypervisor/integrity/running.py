@@ -12,10 +12,11 @@ from drgn import FaultError, Program
 from beat_bridge.sensors.hypervisor.kernel.lists import TornWalkError, hlist_for_each, hlist_heads
 from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
 from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record, size_of
-from beat_bridge.sensors.hypervisor.kernel.whose import Code, Whose
+from beat_bridge.sensors.hypervisor.kernel.whose import KERNEL, Code, Whose
 
 _MOST_OPERATIONS = 65_536
 _MOST_POKES = 4096
+_TRACERS = frozenset({"ftrace_caller", "ftrace_regs_caller"})
 _POINTER = struct.Struct("<Q")
 
 
@@ -56,12 +57,14 @@ class Running:
     def target(self, address: int) -> Code | None:
         """What a patched branch leads to, if it may lead there: the beginning of a function, or code with an owner."""
         code = self._whose.code(address)
-        if code.aliases or (code.owner and code.owner != "kernel"):
-            return code
-        for start, end, owner in self._operations():
-            if start <= address < end:
-                return Code(f"ftrace trampoline {start:#x}", frozenset(), owner)
-        return None
+        return code if code.aliases or (code.owner and code.owner != KERNEL) else None
+
+    def tracer(self, address: int) -> str | None:
+        """The owner of code that may be called when a function begins; None where an address is no such code."""
+        code = self._whose.code(address)
+        if not code.aliases.isdisjoint(_TRACERS) or (code.owner and code.owner != KERNEL):
+            return code.owner
+        return next((owner for start, end, owner in self._operations() if start <= address < end), None)
 
     def probe(self, address: int) -> Probe | None:
         """The kprobe that stands on an address."""
@@ -104,7 +107,7 @@ def _probes(prog: Program, whose: Whose) -> dict[int, Probe]:
                         detour = _POINTER.unpack(view(prog).read(probe + detour_at, 8))[0]
                     _, before, after, _ = fields.read(following - list_at)
                 owners = [whose.code(handler).owner for handler in (before, after) if handler]
-                foreign = [owner for owner in owners if owner != "kernel"]
+                foreign = [owner for owner in owners if owner != KERNEL]
                 found[address] = Probe((foreign or owners or [""])[0], detour)
     except (FaultError, LookupError, TypeError):
         return found

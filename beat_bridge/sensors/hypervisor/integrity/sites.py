@@ -22,6 +22,7 @@ _STATIC_CALL = struct.Struct("<ii")
 """struct static_call_site (include/linux/static_call_types.h): addr, key; each relative to itself."""
 _TRAMPOLINE = re.compile(rb"^[a-zA-Z]__SCT__(.+)$", re.MULTILINE)
 _IN_REPLACEMENTS = (".return_sites", ".retpoline_sites")
+_TRACER_CALLS = ("ftrace_call", "ftrace_regs_call")
 _TAIL, _TAIL_AND_INIT = 1, 3
 """STATIC_CALL_SITE_FLAGS, in the low bits of the key."""
 
@@ -107,6 +108,8 @@ class Sites:
     locks: "array[int]" = field(default_factory=_offsets)
     entries: "array[int]" = field(default_factory=_offsets)
     """Calls to __fentry__: what ftrace patches."""
+    tracer_calls: "array[int]" = field(default_factory=_offsets)
+    """Where ftrace's own code calls a tracer (ftrace_update_ftrace_func())."""
     jump_labels: list[JumpLabel] = field(default_factory=list)
     static_calls: list[StaticCall] = field(default_factory=list)
     trampolines: list[StaticCall] = field(default_factory=list)
@@ -117,6 +120,21 @@ class Sites:
 def offsets_within(places: "array[int]", low: int, high: int) -> "array[int]":
     """Those of ascending places that lie from `low` up to, not including, `high`."""
     return places[bisect_left(places, low) : bisect_left(places, high)]
+
+
+def switched(sites: Sites, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """The places that the kernel patches again and again as it runs.
+
+    Yields:
+        (place, bytes) of those that begin from `low` up to, not including, `high`.
+    """
+    for places in (sites.entries, sites.tracer_calls):
+        for at in offsets_within(places, low, high):
+            yield at, 5
+    for sorted_sites, size in ((sites.jump_labels, 5), (sites.static_calls, 6), (sites.trampolines, 5)):
+        first = bisect_left(sorted_sites, low, key=lambda each: each.at)
+        for each in sorted_sites[first : bisect_left(sorted_sites, high, first, key=lambda each: each.at)]:
+            yield each.at, size
 
 
 def read_sites(
@@ -222,6 +240,18 @@ def _static_calls(section: ImageSection | None, address: int, size: int, slide: 
                     StaticCall(entry + code - address, (flagged & ~_TAIL_AND_INIT) + slide, bool(flagged & _TAIL))
                 )
     return sorted(found, key=lambda each: each.at)
+
+
+def tracer_calls(table: SymbolTable, address: int, size: int) -> "array[int]":
+    """The labels in arch/x86/kernel/ftrace_64.S at calls that ftrace patches.
+
+    Args:
+        table: The kernel's symbols.
+        address: Link address of the code.
+        size: Bytes of code.
+    """
+    found = (table.find(name) for name in _TRACER_CALLS)
+    return array("I", sorted(at - address for at in found if at is not None and 0 <= at - address < size))
 
 
 def trampolines(table: SymbolTable, address: int, size: int, slide: int) -> list[StaticCall]:

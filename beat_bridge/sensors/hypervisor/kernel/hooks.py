@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+import msgspec
 from drgn import Program
 
 from beat_bridge.model.kernel import Hook
@@ -13,7 +14,7 @@ from beat_bridge.sensors.hypervisor.kernel.netfilter import netfilter_hooks
 from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
 from beat_bridge.sensors.hypervisor.kernel.security import security_hooks
 from beat_bridge.sensors.hypervisor.kernel.seq_operations import seq_operations
-from beat_bridge.sensors.hypervisor.kernel.syscalls import dispatch_changes, dispatched_by, table_entries
+from beat_bridge.sensors.hypervisor.kernel.syscalls import dispatched_by, table_entries
 from beat_bridge.sensors.hypervisor.kernel.tracing import ftrace_operations, kprobes, live_patches
 from beat_bridge.sensors.hypervisor.kernel.whose import KERNEL, Whose
 
@@ -28,7 +29,6 @@ def hooks(prog: Program, whose: Whose, gaps: Gaps) -> Iterator[Hook]:
         dispatcher = dispatched_by(prog)
         yield Hook(surface="syscall_dispatch", symbol="do_syscall_64", expected=dispatcher, actual=dispatcher)
     fixed = (
-        ("the dispatching code", dispatch_changes),
         ("the system call tables", table_entries),
         ("the interrupt descriptor table", _interrupts),
         ("the hooks of security modules", _security),
@@ -80,8 +80,11 @@ def _security(prog: Program, whose: Whose) -> Iterator[Hook]:
 
 
 def _netfilter(prog: Program, whose: Whose, gaps: Gaps) -> Iterator[Hook]:
-    for name, target in netfilter_hooks(prog, gaps):
-        yield whose.attached("netfilter", name, target)
+    for place, called, registered in netfilter_hooks(prog, gaps):
+        hook = whose.attached("netfilter", place, called)
+        if called != registered:
+            hook = msgspec.structs.replace(hook, expected=f"{whose.code(registered).name}, as registered")
+        yield hook
 
 
 def _ftrace(prog: Program, whose: Whose) -> Iterator[Hook]:

@@ -20,7 +20,7 @@ SHOWN_BY = {
     "unix_seq_ops": "unix_seq_show",
 }
 """``struct seq_operations`` and the function that writes its lines."""
-_MEMBERS = ("start", "stop", "next", "show")
+MEMBERS = ("start", "stop", "next", "show")
 _OPERATIONS = struct.Struct("<4Q")
 
 
@@ -35,7 +35,7 @@ def seq_operations(prog: Program, whose: Whose) -> Iterator[Hook]:
         if address is None:
             continue
         targets = _OPERATIONS.unpack(view(prog).read(address, _OPERATIONS.size))
-        for member, target in zip(_MEMBERS, targets, strict=True):
+        for member, target in zip(MEMBERS, targets, strict=True):
             code = whose.code(target)
             good = (
                 show in code.aliases if member == "show" else any(each.endswith(f"_{member}") for each in code.aliases)

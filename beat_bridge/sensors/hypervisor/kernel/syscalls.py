@@ -12,10 +12,10 @@ from drgn import Program
 
 from beat_bridge.model.kernel import Hook
 from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
-from beat_bridge.sensors.hypervisor.kernel.text import changes
 from beat_bridge.sensors.hypervisor.kernel.whose import Whose
 
 DISPATCHERS = ("x64_sys_call", "x32_sys_call", "ia32_sys_call")
+"""Functions of the kernel's whose every branch is a system call."""
 TABLES = {
     "sys_call_table": "__x64_",
     "ia32_sys_call_table": "__ia32_",
@@ -45,18 +45,6 @@ def dispatched_by(prog: Program) -> str:
             if start + place + 5 + distance == target:
                 return "x64_sys_call"
     return "sys_call_table"
-
-
-def dispatch_changes(prog: Program, whose: Whose) -> Iterator[Hook]:
-    """Differences between the dispatching code and the image's.
-
-    Raises:
-        FaultError: The code cannot be read.
-        LookupError: The profile has no image to compare with.
-    """
-    for name in DISPATCHERS:
-        if view(prog).profile.find(name) is not None:
-            yield from changes(prog, whose, name, "syscall_dispatch")
 
 
 def table_entries(prog: Program, whose: Whose) -> Iterator[Hook]:

@@ -6,14 +6,15 @@ from beat_bridge.sensors.hypervisor.integrity.running import Running
 from beat_bridge.sensors.hypervisor.integrity.sites import Sites
 from beat_bridge.sensors.hypervisor.integrity.stretch import Stretch
 from beat_bridge.sensors.hypervisor.integrity.visitor import Visitor
-from beat_bridge.sensors.hypervisor.kernel.whose import KERNEL
 
-_TRACERS = ("ftrace_caller", "ftrace_regs_caller")
 _TRAP = 0xCC
 
 
 def accept_entries(stretch: Stretch, sites: Sites, running: Running) -> list[Visitor]:
-    """A function begins with a nop, or a call to a tracer: ftrace's own, or code that somebody owns."""
+    """A function begins with a nop, or a call to a tracer: ftrace's own, or code that somebody owns.
+
+    Ftrace's own calls in turn what its users have asked for.
+    """
     visitors = []
     for at in stretch.places(sites.entries):
         if not stretch.differs(at, BRANCH):
@@ -22,11 +23,16 @@ def accept_entries(stretch: Stretch, sites: Sites, running: Running) -> list[Vis
         if now == NOP5:
             stretch.accept(at, BRANCH)
         elif now[0] in (CALL, JUMP):
-            target = running.target(target_at(stretch.address + at, now))
-            if target is None or (target.owner == KERNEL and target.aliases.isdisjoint(_TRACERS)):
-                continue
-            visitors.append(Visitor(at, BRANCH, target.owner))
-            stretch.accept(at, BRANCH)
+            owner = running.tracer(target_at(stretch.address + at, now))
+            if owner is not None:
+                visitors.append(Visitor(at, BRANCH, owner))
+                stretch.accept(at, BRANCH)
+    for at in stretch.places(sites.tracer_calls):
+        if stretch.differs(at, BRANCH) and stretch.now(at, 1)[0] == CALL:
+            called = running.target(target_at(stretch.address + at, stretch.now(at, BRANCH)))
+            if called is not None:
+                visitors.append(Visitor(at, BRANCH, called.owner))
+                stretch.accept(at, BRANCH)
     return visitors
 
 
