@@ -68,9 +68,19 @@ def contents() -> Package:
 
 
 def package_version(installed: str) -> str:
-    """A Python version as the package's: three numbers, and no pre-release, which the format has no place for here."""
-    numbers = re.match(r"\d+(?:\.\d+){0,2}", installed)
-    return ".".join([*(numbers[0] if numbers else "0").split("."), "0", "0"][:3])
+    """A Python version as the package's: `1.2rc1` is `1.2.0-rc1`.
+
+    Below 1.0.0 the format takes every version for a preview, and a pre-release tag for a mistake.
+
+    Raises:
+        DoorwatchError: It does not begin with a number.
+    """
+    parts = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:(a|b|rc)(\d+))?", installed)
+    if parts is None:
+        raise DoorwatchError(f"the installed Doorwatch has the version {installed!r:.40}, which is no number")
+    major, minor, patch, stage, number = parts.groups("0")
+    tag = f"-{'rc' if stage == 'rc' else 'beta'}{number}" if stage != "0" and major != "0" else ""
+    return f"{major}.{minor}.{patch}{tag}"
 
 
 def _data_streams() -> Iterator[tuple[str, bytes]]:
