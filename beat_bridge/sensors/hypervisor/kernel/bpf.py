@@ -1,7 +1,7 @@
 """eBPF objects, as their id tables hold them (kernel/bpf/syscall.c)."""
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from drgn import FaultError, Program
 
@@ -35,7 +35,7 @@ def bpf_programs(prog: Program, gaps: Gaps) -> Iterator[BpfProgram]:
             map_ids=_map_ids(prog, maps, count),
         )
 
-    return _objects(prog, "prog_idr", "BPF program", read, gaps)
+    return _objects(prog, _Table("BPF program", "prog_idr", _programs_in_use), read, gaps)
 
 
 def bpf_maps(prog: Program, gaps: Gaps) -> Iterator[BpfMap]:
@@ -47,7 +47,7 @@ def bpf_maps(prog: Program, gaps: Gaps) -> Iterator[BpfMap]:
         name, kind = fields.read(address)
         return BpfMap(id=number, name=name.decode("utf-8", "backslashreplace"), type=types.get(kind, str(kind)))
 
-    return _objects(prog, "map_idr", "BPF map", read, gaps)
+    return _objects(prog, _Table("BPF map", "map_idr", _maps_in_use), read, gaps)
 
 
 def bpf_links(prog: Program, gaps: Gaps) -> Iterator[BpfLink]:
@@ -62,24 +62,66 @@ def bpf_links(prog: Program, gaps: Gaps) -> Iterator[BpfLink]:
         program_id = auxiliary.read(program.read(attached)[0])[0] if attached else 0
         return BpfLink(id=number, type=types.get(kind, str(kind)), program_id=program_id)
 
-    return _objects(prog, "link_idr", "BPF link", read, gaps)
+    return _objects(prog, _Table("BPF link", "link_idr", lambda _: ()), read, gaps)
 
 
-def _objects(
-    prog: Program, table: str, what: str, read: Callable[[int, int], _Object], gaps: Gaps
-) -> Iterator[_Object]:
-    """The objects of one table, each by (id, address)."""
+class _Table(NamedTuple):
+    """Where objects of one kind are listed, and how else one comes upon them."""
+
+    what: str
+    idr: str
+    in_use: Callable[[Program], Iterable[tuple[int, int]]]
+    """(id, address) of objects that others lead to; may raise FaultError."""
+
+
+def _objects(prog: Program, table: _Table, read: Callable[[int, int], _Object], gaps: Gaps) -> Iterator[_Object]:
+    """The objects of one table, each by (id, address), and those that it lacks although they are in use."""
 
     def walk() -> Iterator[tuple[int, int]]:
-        return idr_for_each(prog, prog[table])
+        return idr_for_each(prog, prog[table.idr])
 
-    shown = walked(prog, walk, f"the table of {what}s", gaps)
-    for (number, _), found in read_each(prog, shown, lambda each: read(*each), listed(walk)):
+    shown = walked(prog, walk, f"the table of {table.what}s", gaps)
+    lacking = _lacking(prog, table, shown)
+    if lacking:
+        view(prog).again()
+        shown = walked(prog, walk, f"the table of {table.what}s", gaps)
+        lacking = _lacking(prog, table, shown)
+    for number, address in lacking:
+        gaps.miss(f"{table.what} {number}", FaultError("it is in use, and its table does not show it", address))
+    for (number, _), found in read_each(prog, [*shown, *lacking], lambda each: read(*each), listed(walk)):
         if isinstance(found, FaultError):
-            gaps.miss(f"{what} {number}", found)
+            gaps.miss(f"{table.what} {number}", found)
         else:
             gaps.examined += 1
             yield found
+
+
+def _lacking(prog: Program, table: _Table, shown: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    return sorted(set(Gaps().whole(table.in_use(prog), "objects in use")) - set(shown))
+
+
+def _programs_in_use(prog: Program) -> Iterator[tuple[int, int]]:
+    """Programs whose machine code the kernel has names for; parts of programs have no id."""
+    node_at = offset_of(prog, "struct bpf_prog_aux", "ksym") + offset_of(prog, "struct bpf_ksym", "lnode")
+    is_program = record(prog, "struct bpf_ksym", "prog")
+    auxiliary = record(prog, "struct bpf_prog_aux", "id", "prog")
+    for node in list_for_each(prog, symbol(prog, "bpf_kallsyms")):
+        if is_program.read(node - offset_of(prog, "struct bpf_ksym", "lnode"))[0]:
+            number, program = auxiliary.read(node - node_at)
+            if number:
+                yield number, program
+
+
+def _maps_in_use(prog: Program) -> Iterator[tuple[int, int]]:
+    """Maps that listed programs refer to."""
+    aux_of = record(prog, "struct bpf_prog", "aux")
+    maps_of = record(prog, "struct bpf_prog_aux", "used_map_cnt", "used_maps")
+    number = record(prog, "struct bpf_map", "id")
+    for _, program in idr_for_each(prog, prog["prog_idr"]):
+        count, maps = maps_of.read(aux_of.read(program)[0])
+        for place in range(min(count, _MOST_MAPS)):
+            used = pointer_at(prog, maps + 8 * place)
+            yield number.read(used)[0], used
 
 
 def bpf_code(prog: Program) -> Iterator[tuple[int, int, str]]:

@@ -17,8 +17,6 @@ MOST_ENTRIES = 1 << 20
 _POINTER = struct.Struct("<Q")
 _LINKS = struct.Struct("<2Q")
 """struct list_head (next, prev) and struct hlist_node (next, pprev): the last leads back to where the first lies."""
-_IDR = 4
-"""ROOT_IS_IDR (include/linux/radix-tree.h)"""
 _ASKED = 3
 """Times that two neighbours are asked: the guest may be in the middle of linking them."""
 _LOWEST_KERNEL_ADDRESS = 0xFF00_0000_0000_0000
@@ -137,67 +135,71 @@ def _check(at: int, seen: set[int], kind: str) -> None:
     seen.add(at)
 
 
-def idr_for_each(prog: Program, idr: Object) -> Iterator[tuple[int, int]]:
+def idr_for_each(prog: Program, idr: Object, *, reserved: bool = False) -> Iterator[tuple[int, int]]:
     """The pointers in an IDR.
 
     Args:
         prog: The guest.
         idr: ``struct idr``
+        reserved: An id may be taken before it leads anywhere, as process ids are.
 
     Yields:
         (id, pointer)
     """
     base = idr.idr_base.value_()
-    for index, entry in xa_for_each(prog, idr.idr_rt):
+    for index, entry in xa_for_each(prog, idr.idr_rt, reserved=reserved):
         yield index + base, entry
 
 
-def xa_for_each(prog: Program, array: Object) -> Iterator[tuple[int, int]]:
-    """The pointers in an XArray or radix tree (include/linux/xarray.h).
+def xa_for_each(prog: Program, array: Object, *, reserved: bool = False) -> Iterator[tuple[int, int]]:
+    """The pointers in an XArray or radix tree (include/linux/xarray.h), whose nodes must count what they hold.
 
     Args:
         prog: The guest.
         array: ``struct xarray``
+        reserved: As of `idr_for_each`.
 
     Yields:
         (index, pointer), in the order of indices.
     """
-    head = array.xa_head.value_()
+    head, root = array.xa_head.value_(), int(array.address_ or 0)
     if not _is_node(head):
-        if head and not head & 3:
+        if head & 3:
+            raise TornWalkError(f"an XArray's head is no entry: {head:#x}", root)
+        if head:
             yield 0, head
         return
-    node = record(prog, "struct xa_node", "shift", "offset", "count", "parent")
-    # an IDR counts the ids that are taken, also those that lead nowhere yet; their bits are clear in its first map
-    marks = struct.Struct("<Q")
+    node = record(prog, "struct xa_node", "shift", "offset", "count", "parent", "array")
     marks_at, slots_at = (offset_of(prog, "struct xa_node", member) for member in ("marks", "slots"))
-    is_idr = array.xa_flags.value_() & _IDR
     slots = struct.Struct("<64Q")
     seen: set[int] = set()
     waiting = [(head - 2, 0, 64, 0, 0)]  # node, first index below it, its parent's shift and address, its place there
     while waiting:
         address, first, above, parent, place = waiting.pop()
         _check(address, seen, "tree")
-        shift, offset, count, told_parent = node.read(address)
-        if shift % 6 or shift >= above:
-            raise TornWalkError(f"an XArray's node at {address:#x} says that it stands above its parent", address)
-        if parent and (told_parent, offset) != (parent, place):
-            raise TornWalkError(f"an XArray's node at {address:#x} says that it hangs elsewhere", address)
+        shift, offset, count, *above_it = node.read(address)
+        _expect(shift % 6 == 0 and shift < above, address, "says that it stands above its parent")
+        _expect(above_it == [parent, root] and (not parent or offset == place), address, "says that it hangs elsewhere")
         children = slots.unpack(view(prog).read(address + slots_at, slots.size))
-        taken = sum(map(bool, children))
-        if is_idr:
-            (free,) = marks.unpack(view(prog).read(address + marks_at, marks.size))
-            taken = sum(bool(entry) or not free >> number & 1 for number, entry in enumerate(children))
+        free = (1 << 64) - 1
+        if reserved:
+            (free,) = _POINTER.unpack(view(prog).read(address + marks_at, _POINTER.size))  # IDR_FREE, the first map
+        taken = sum(bool(entry) or not free >> number & 1 for number, entry in enumerate(children))
         below = []
         for number, entry in enumerate(children):
             index = first + (number << shift)
             if shift and _is_node(entry):
                 below.append((entry - 2, index, shift, address, number))
-            elif entry and not entry & 3:
+            elif entry:
+                _expect(not entry & 3, address, f"has no entry at {number}: {entry:#x}")
                 yield index, entry
-        if taken != count:
-            raise TornWalkError(f"an XArray's node at {address:#x} counts {count} entries and has {taken}", address)
+        _expect(0 < taken == count, address, f"counts {count} entries and has {taken}")
         waiting += reversed(below)
+
+
+def _expect(is_so: bool, address: int, otherwise: str) -> None:
+    if not is_so:
+        raise TornWalkError(f"an XArray's node at {address:#x} {otherwise}", address)
 
 
 def _is_node(entry: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 from drgn import FaultError, Program
 
@@ -23,16 +24,23 @@ _PLACES = {
 _DEVICE_PLACES = ("nf_hooks_ingress", "nf_hooks_egress")
 
 
-def netfilter_hooks(prog: Program, gaps: Gaps) -> Iterator[tuple[str, int]]:
-    """The functions that see packets.
+class Attached(NamedTuple):
+    """A function that sees packets."""
 
-    Yields:
-        (`net:[4026531840] ipv4 input 0`, address of the function)
-    """
+    place: str
+    """`net:[4026531840] ipv4 input 0`"""
+    called: int
+    """Its address."""
+    registered: int
+    """The address that was registered there."""
+
+
+def netfilter_hooks(prog: Program, gaps: Gaps) -> Iterator[Attached]:
+    """The functions that see packets."""
     nets = partial(for_each_net, prog)
     namespaces = walked(prog, nets, "the list of network namespaces", gaps)
 
-    def read(namespace: tuple[int, int]) -> list[tuple[str, int]]:
+    def read(namespace: tuple[int, int]) -> list[Attached]:
         places = _places(prog, *namespace)
         return [hook for name, entries in places for hook in _hooks_of(prog, entries, name)]
 
@@ -66,11 +74,15 @@ def _places(prog: Program, net: int, inode: int) -> Iterator[tuple[str, int]]:
                 yield f"net:[{inode}] {words} {place.removeprefix('nf_hooks_')}", entries
 
 
-def _hooks_of(prog: Program, entries: int, name: str) -> Iterator[tuple[str, int]]:
+def _hooks_of(prog: Program, entries: int, name: str) -> Iterator[Attached]:
+    """Behind the functions lie, for each, the registration it came from (nf_hook_entries_get_hook_ops)."""
     (count,) = record(prog, "struct nf_hook_entries", "num_hook_entries").read(entries)
-    if count > _MOST_HOOKS:
+    if not 0 < count <= _MOST_HOOKS:
         raise FaultError(f"{name} says it has {count:,} hooks", entries)
     hook = record(prog, "struct nf_hook_entry", "hook")
+    registration = record(prog, "struct nf_hook_ops", "hook")
     first, size = offset_of(prog, "struct nf_hook_entries", "hooks"), size_of(prog, "struct nf_hook_entry")
     for number in range(count):
-        yield f"{name} {number}", hook.read(entries + first + size * number)[0]
+        (called,) = hook.read(entries + first + size * number)
+        operations = pointer_at(prog, entries + first + size * count + 8 * number)
+        yield Attached(f"{name} {number}", called, registration.read(operations)[0])

@@ -92,8 +92,8 @@ class _Reader:
             "signal",
             "nsproxy",
         )
-        group, session = prog["PIDTYPE_PGID"].value_(), prog["PIDTYPE_SID"].value_()
-        self._signal = record(prog, "struct signal_struct", f"pids[{group}]", f"pids[{session}]", "tty")
+        kinds = (prog[f"PIDTYPE_{kind}"].value_() for kind in ("TGID", "PGID", "SID"))
+        self._signal = record(prog, "struct signal_struct", *(f"pids[{kind}]" for kind in kinds), "tty")
         self._tgid = record(prog, "struct task_struct", "tgid")
         self._number = record(prog, "struct pid", "numbers[0].nr")
         self._user = record(prog, "struct cred", "euid.val")
@@ -104,7 +104,9 @@ class _Reader:
 
     def read(self, task: int, seen_by: set[str]) -> Process:
         pid, flags, name, start, mm, parent, cred, signal, nsproxy = self._task.read(task)
-        group, session, tty = self._signal.read(signal)
+        itself, group, session, tty = self._signal.read(signal)
+        if itself and self._pid_number(itself) != pid:
+            raise FaultError(f"a task that is numbered {self._pid_number(itself)} says that it is process {pid}", task)
         kernel_thread = bool(flags & _PF_KTHREAD)
         args, executable, environment = self._program(mm, kernel_thread=kernel_thread)
         return Process(

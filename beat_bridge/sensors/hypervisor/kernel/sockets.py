@@ -5,7 +5,6 @@ process that holds it, and shows a socket that nobody holds.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,6 +22,9 @@ from beat_bridge.sensors.hypervisor.kernel.socket_filters import socket_filter
 from beat_bridge.sensors.hypervisor.kernel.tasks import leaders
 
 _AF_PACKET = 17
+_AF_INTERNET = (2, 10)
+"""AF_INET, AF_INET6"""
+_SOCK_RAW = 3
 _HOLDERS_KEPT = 64
 
 
@@ -59,7 +61,7 @@ def tables(prog: Program, gaps: Gaps) -> Tables:
     return found
 
 
-def sockets(prog: Program, shown: Tables, held: Holdings, gaps: Gaps) -> Iterator[Socket]:
+def sockets(prog: Program, shown: Tables, held: Holdings, gaps: Gaps, listing: Gaps) -> Iterator[Socket]:
     """Every packet and raw socket, and every other that a descriptor leads to and that carries a filter.
 
     Args:
@@ -67,6 +69,7 @@ def sockets(prog: Program, shown: Tables, held: Holdings, gaps: Gaps) -> Iterato
         shown: What the tables show.
         held: Who holds what.
         gaps: Account of the sensor `socket_filters`.
+        listing: That of `packet_sockets`, which answers for what the tables show.
     """
     seen_by = {sock: set(interfaces) for sock, interfaces in shown.seen_by.items()}
     _add_held(prog, held, seen_by, gaps)
@@ -87,8 +90,11 @@ def sockets(prog: Program, shown: Tables, held: Holdings, gaps: Gaps) -> Iterato
     for sock, found in read_each(prog, seen_by, read, there):
         if isinstance(found, FaultError):
             gaps.miss("a socket", found)
-            with suppress(FaultError):
+            try:
                 yield reader.read(sock, seen_by[sock])  # all of it but its filter
+            except FaultError as error:
+                if sock in shown.seen_by:
+                    listing.miss("a socket", error)
         else:
             gaps.examined += 1
             yield found
@@ -126,13 +132,16 @@ def raw_sockets(prog: Program, table: str) -> Iterator[int]:
 
 
 def _add_held(prog: Program, held: Holdings, seen_by: dict[int, set[str]], gaps: Gaps) -> None:
-    """Sockets that descriptors lead to, where the tables show them too or where they carry a filter."""
+    """Sockets that descriptors lead to: packet and raw ones, whatever the tables show, and others with a filter."""
     sk_of = record(prog, "struct socket", "sk")
-    filter_of = record(prog, "struct sock", "sk_filter")
+    what = record(prog, "struct sock", "__sk_common.skc_family", "sk_type", "sk_filter")
 
     def read(socket: int) -> tuple[int, bool]:
         (sock,) = sk_of.read(socket)
-        return sock, bool(sock) and (sock in seen_by or bool(filter_of.read(sock)[0]))
+        if not sock or sock in seen_by:
+            return sock, bool(sock)
+        family, kind, sk_filter = what.read(sock)
+        return sock, bool(sk_filter) or family == _AF_PACKET or (kind == _SOCK_RAW and family in _AF_INTERNET)
 
     def there(some: Collection[int]) -> Iterable[int]:
         asked = Gaps()

@@ -32,6 +32,7 @@ def leaders(prog: Program, gaps: Gaps) -> Leaders:
     """Every process that any of the kernel's lists shows."""
     found = Leaders()
     of_thread = record(prog, "struct task_struct", "tgid", "group_leader")
+    doubles: list[tuple[int, int]] = []
     for name, walk in (
         ("task_list", tasks_in_list),
         ("pid_table", tasks_in_pid_table),
@@ -44,8 +45,16 @@ def leaders(prog: Program, gaps: Gaps) -> Leaders:
                 gaps.miss(f"a task of the {what}", told)
                 continue
             pid, leader = told
-            found.tasks.setdefault(pid, leader)
+            if found.tasks.setdefault(pid, leader) != leader:
+                doubles.append((pid, leader))
             found.seen_by[pid].add(name)
+    if doubles:
+        # a thread that executes a program takes its leader's place; both can lead for a moment only
+        view(prog).again()
+    for pid, leader in doubles:
+        with gaps.question(f"the second process {pid}"):
+            if all(of_thread.read(each) == (pid, each) for each in (leader, found.tasks[pid])):
+                gaps.miss(f"process {pid}", FaultError("another says that it is this one", leader))
     return found
 
 
@@ -77,7 +86,7 @@ def tasks_in_pid_table(prog: Program) -> Iterator[int]:
     leader = prog["PIDTYPE_TGID"].value_()
     first = record(prog, "struct pid", f"tasks[{leader}].first")
     offset = offset_of(prog, "struct task_struct", f"pid_links[{leader}]")
-    for _, pid in idr_for_each(prog, prog["init_pid_ns"].idr):
+    for _, pid in idr_for_each(prog, prog["init_pid_ns"].idr, reserved=True):
         (node,) = first.read(pid)
         if node:
             yield node - offset

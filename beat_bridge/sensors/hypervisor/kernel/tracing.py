@@ -33,9 +33,9 @@ def ftrace_operations(prog: Program) -> Iterator[tuple[int, int]]:
     fields = record(prog, "struct ftrace_ops", "func", "next", "flags")
     end, at = symbol(prog, "ftrace_list_end"), prog["ftrace_ops_list"].value_()
     seen: set[int] = set()
-    while at and at != end:
-        if at in seen or len(seen) > _MOST_OPERATIONS:
-            raise TornWalkError("the list of ftrace operations does not end", at)
+    while at != end:
+        if not at or at in seen or len(seen) > _MOST_OPERATIONS:
+            raise TornWalkError("the list of ftrace operations does not come to its end", at)
         seen.add(at)
         function, following, flags = fields.read(at)
         if flags & _FTRACE_ENABLED:
