@@ -136,9 +136,10 @@ class Sight:
         Raises:
             DoorwatchError: It was not, or could not be looked at.
         """
-        before = _jiffies(opened)
+        before = _pulse(opened.memory, opened.profile)
         inventory = opened.introspection.look()
-        if not _same(opened, _standing(opened.memory)) or _jiffies(opened) < before:
+        after = _pulse(opened.memory, opened.profile)
+        if _went_back(before, after) or not _same(opened, _standing(opened.memory)):
             raise DoorwatchError("the guest was restarted, reverted or moved while it was looked at: look again")
         return inventory
 
@@ -217,28 +218,32 @@ def _same(opened: _Opened, now: Standing | None) -> bool:
     )
 
 
-def _jiffies(opened: _Opened) -> int:
-    """The kernel's count of ticks, which never goes back within one life; -1 where it cannot be read."""
-    return _read_jiffies(opened.memory, opened.profile)
+def _pulse(memory: PhysicalMemory, profile: Profile) -> int | None:
+    """How often the kernel has told itself the time, modulo 2**32; None where that cannot be read.
 
-
-def _read_jiffies(memory: PhysicalMemory, profile: Profile) -> int:
-    address = profile.find("jiffies_64") or profile.find("jiffies")
+    The count begins `tk_core` (kernel/time/timekeeping.c), a seqcount that each tick raises by two. A return to a
+    snapshot takes it back, which the clocks themselves make up for with the next tick.
+    """
+    address = profile.find("tk_core")
     if address is None:
-        return -1
+        return None
     memory.refresh()
     try:
-        return int.from_bytes(memory.read(profile.physical(address), 8), "little")
+        return int.from_bytes(memory.read(profile.physical(address), 4), "little")
     except MemoryFault:
-        return -1
+        return None
+
+
+def _went_back(before: int | None, after: int | None) -> bool:
+    return before is not None and after is not None and (after - before) % (1 << 32) >= 1 << 31
 
 
 def _ticks(memory: PhysicalMemory, profile: Profile) -> bool:
     """Whether time goes on in a kernel."""
-    first = _read_jiffies(memory, profile)
+    first = _pulse(memory, profile)
     deadline = monotonic() + TICK_SECONDS
     while monotonic() < deadline:
-        if _read_jiffies(memory, profile) != first:
+        if _pulse(memory, profile) != first:
             return True
         sleep(_TICK_STEP)  # the guest tells nobody when it writes to its memory
     return False
