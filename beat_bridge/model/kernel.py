@@ -43,6 +43,7 @@ class BpfProgram(Value, frozen=True, kw_only=True):
     """One loaded eBPF program."""
 
     id: int
+    """As bpftool shows it; below zero where the viewpoint (DRAKVUF) numbers what it saw loaded itself."""
     name: str = ""
     type: str = ""
     """`socket_filter`, `kprobe`, `lsm`, ...: BPF_PROG_TYPE_* in small letters."""
@@ -56,6 +57,7 @@ class BpfMap(Value, frozen=True, kw_only=True):
     """One eBPF map."""
 
     id: int
+    """As of a program."""
     name: str = ""
     type: str = ""
     """BPF_MAP_TYPE_* in small letters."""

@@ -16,6 +16,7 @@ class Socket(Value, frozen=True, kw_only=True):
     """One socket."""
 
     inode: int
+    """In sockfs; 0 for one that no process opened; below zero where the viewpoint (DRAKVUF) numbers sockets itself."""
     family: int
     """AF_*: 17 is AF_PACKET, 2 AF_INET, 10 AF_INET6, 1 AF_UNIX."""
     type: int
