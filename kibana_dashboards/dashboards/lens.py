@@ -108,7 +108,7 @@ def _panel(panel: Mapping[str, Any]) -> Panel:
     parts = {part for column in written.values() for part in column.get("references", ())}
     columns = tuple(_column(identifier, written) for identifier in layer["columnOrder"] if identifier not in parts)
     return Panel(
-        title=panel["title"],
+        title=attributes["title"],
         kind=KINDS[attributes["visualizationType"]],
         query=state["query"]["query"],
         columns=columns,

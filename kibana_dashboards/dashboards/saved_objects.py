@@ -97,8 +97,8 @@ def _panel(index: str, written: dict[str, Any], data_view: str) -> dict[str, Any
         "type": "lens",
         "panelIndex": index,
         "gridData": {**written["grid"], "i": index},
-        "title": written["title"],
         "embeddableConfig": {
+            "title": written["title"],
             "enhancements": {},
             "hidePanelTitles": False,
             **({"timeRange": {"from": written["since"], "to": "now"}} if written["since"] else {}),

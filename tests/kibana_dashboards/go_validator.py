@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).with_name("validator")
+WHEEL = "pip install --require-hashes -r tests/kibana_dashboards/validator/requirements.txt"
 BUILD_SECONDS = 900
 
 
@@ -22,14 +23,14 @@ def obstacle() -> str:
     """Why the validator cannot be built here; empty where it can."""
     go = shutil.which("go")
     if go is None:
-        return "Go is not installed"
+        return f"Go is not installed ({WHEEL})"
     environment = subprocess.run([go, "env", "GOVERSION", "GOTOOLCHAIN"], capture_output=True, text=True, check=True)
     version, toolchain = environment.stdout.split()
     wanted = _numbers(re.findall(r"^go (\S+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)[0])
     # from 1.21 on Go brings the toolchain that a module asks for, unless it is told not to
     if _numbers(version) >= wanted or (_numbers(version) >= (1, 21) and toolchain != "local"):
         return ""
-    return f"Go {'.'.join(map(str, wanted))} or newer is wanted, this is {version}"
+    return f"Go {'.'.join(map(str, wanted))} or newer is wanted, this is {version} ({WHEEL})"
 
 
 def build(directory: Path) -> Path:

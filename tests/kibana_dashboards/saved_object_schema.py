@@ -256,6 +256,7 @@ class Span(Strict, frozen=True, rename={"begin": "from", "end": "to"}):
 class EmbeddableConfig(Strict, frozen=True, kw_only=True):
     """The panel within the dashboard."""
 
+    title: Text
     enhancements: Annotated[dict[str, Any], msgspec.Meta(max_length=0)]
     hidePanelTitles: bool
     attributes: Attributes
@@ -278,7 +279,6 @@ class Panel(Strict, frozen=True, kw_only=True):
     type: Literal["lens"]
     panelIndex: Text
     gridData: Grid
-    title: Text
     embeddableConfig: EmbeddableConfig
 
 
