@@ -13,13 +13,14 @@ from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, Hook
 from beat_bridge.model.processes import Process
 from beat_bridge.model.sockets import Socket
 from beat_bridge.sensors.hypervisor.integrity import watching
+from beat_bridge.sensors.hypervisor.integrity.baseline import Baseline
 from beat_bridge.sensors.hypervisor.kernel.asking import walked
 from beat_bridge.sensors.hypervisor.kernel.bpf import bpf_code, bpf_links, bpf_maps, bpf_programs
 from beat_bridge.sensors.hypervisor.kernel.clocks import boot_time, wall_clock
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, holdings
 from beat_bridge.sensors.hypervisor.kernel.hooks import hooks
-from beat_bridge.sensors.hypervisor.kernel.identity import banner, identity
+from beat_bridge.sensors.hypervisor.kernel.identity import banner, identity, machine_uuid
 from beat_bridge.sensors.hypervisor.kernel.modules import Modules, look_at_modules
 from beat_bridge.sensors.hypervisor.kernel.processes import Surroundings, processes
 from beat_bridge.sensors.hypervisor.kernel.program import open_program, view
@@ -45,27 +46,41 @@ class Introspection:
     """Looks at one guest again and again; types and layouts are worked out once."""
 
     def __init__(
-        self, memory: PhysicalMemory, profile: Profile, *, host_id: str = "", budget_seconds: float = BUDGET_SECONDS
+        self,
+        memory: PhysicalMemory,
+        profile: Profile,
+        *,
+        host_id: str = "",
+        budget_seconds: float = BUDGET_SECONDS,
+        baseline: Baseline | None = None,
     ) -> None:
         """Prepare for a guest.
 
         Args:
             memory: Its RAM.
             profile: Its kernel, in this boot.
-            host_id: Its `/etc/machine-id`, if the caller knows it.
+            host_id: Its `/etc/machine-id` or UUID, if the caller knows it; see `kernel.identity`.
             budget_seconds: What one look may take; what is not seen by then is told as coverage.
+            baseline: The kernel's state earlier in this boot; what has changed since is told.
 
         Raises:
-            DoorwatchError: The profile is of another kernel or boot.
+            DoorwatchError: The profile, or the baseline, is of another kernel or boot.
         """
         self._prog = open_program(memory, profile)
         try:
             self._banner = banner(self._prog)
+            self._host_id = host_id or machine_uuid(self._prog)
         except (FaultError, LookupError) as error:
             raise DoorwatchError(f"the guest's kernel cannot be read where its profile has it: {error}") from error
-        self._host_id = host_id
+        try:
+            self._integrity = watching.Integrity(self._prog, baseline)
+        except FaultError as error:
+            raise DoorwatchError(f"the guest's boot id cannot be read: {error}") from error
         self._budget = budget_seconds
-        self._integrity = watching.Integrity(self._prog)
+
+    def baseline(self) -> Baseline:
+        """The state of the kernel's code and read-only data at the last look, to be kept for this boot."""
+        return self._integrity.baseline()
 
     def look(self) -> Inventory:
         """Everything in the guest that the walkers know of, and, in `coverage`, what could not be read.

@@ -1,12 +1,11 @@
 """Code that is watched: compared with what it should be, and, where that is not known, with what it was."""
 
-from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Sequence
 
 from drgn import FaultError
 
 from beat_bridge.model.kernel import Hook
-from beat_bridge.sensors.hypervisor.integrity.pages import PAGE, Pages
+from beat_bridge.sensors.hypervisor.integrity.pages import PAGE, Pages, digest
 from beat_bridge.sensors.hypervisor.integrity.reference import Reference
 from beat_bridge.sensors.hypervisor.integrity.running import Running
 from beat_bridge.sensors.hypervisor.integrity.sites import switched
@@ -15,8 +14,6 @@ from beat_bridge.sensors.hypervisor.integrity.verifying import Verdict, verify
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.whose import KERNEL
 
-DIGEST = 16
-"""Bytes of a page's digest."""
 _MOST_PAGES = 256
 """Verified at once."""
 _ATTEMPTS = 4
@@ -43,6 +40,7 @@ class WatchedCode:
         self._pages = pages
         self._reference = reference
         self._name = name
+        self._drifted: dict[int, str] = {}
         self._doubtful: set[int] = set()
         """Pages whose state depends on what the guest says of itself: looked at in every pass."""
 
@@ -100,18 +98,35 @@ class WatchedCode:
                 break
         return stretch, verdict
 
-    def digest(self, page: int, code: bytes) -> str:
-        """What a page is, whatever the kernel switches in it; in hexadecimal."""
-        return blake2b(self._masked(page, code), digest_size=DIGEST).hexdigest()
-
     def digests(self, running: Running) -> Iterator[str]:
-        """The same of all pages as they were last read; empty for one that could not be."""
-        for page in range(-(-self._pages.size // PAGE)):
-            low, high = page * PAGE, min(page * PAGE + PAGE, self._pages.size)
-            code = self._pages.part(low, high)
-            if code is not None and page in self._doubtful:
-                code = self._without_visitors(low, high, bytearray(code), running)
-            yield "" if code is None else self.digest(page, code)
+        """What each page is, whatever the kernel switches in it; empty for one that could not be read."""
+        return (self._digest(page, running) for page in range(-(-self._pages.size // PAGE)))
+
+    def _digest(self, page: int, running: Running) -> str:
+        low, high = page * PAGE, min(page * PAGE + PAGE, self._pages.size)
+        code = self._pages.part(low, high)
+        if code is None:
+            return ""
+        if page in self._doubtful:
+            code = self._without_visitors(low, high, bytearray(code), running)
+        return digest(self._masked(page, code))
+
+    def drifted(self, changed: list[int], baseline: Sequence[str], running: Running) -> Iterator[Hook]:
+        """Pages that are not what they were when a baseline was taken, one hook each.
+
+        Args:
+            changed: Pages that are not as in the last look, which `look` has seen.
+            baseline: Digests, as `digests` gives them.
+            running: Asked for explanations.
+        """
+        for page in sorted({*changed, *self._drifted}):
+            self._drifted.pop(page, None)
+            found = self._digest(page, running)
+            was = baseline[page] if page < len(baseline) else ""
+            if found and was and found != was:
+                self._drifted[page] = found
+                surface, symbol = self._name(self._pages.start + page * PAGE)
+                yield Hook(surface=surface, symbol=f"page {symbol}", expected=f"baseline {was}", actual=f"page {found}")
 
     def _without_visitors(self, low: int, high: int, code: bytearray, running: Running) -> bytes:
         """A page as it was before anybody was let in."""
@@ -132,7 +147,7 @@ class WatchedCode:
 
     def _drift(self, stretch: Stretch, verdict: Verdict) -> Iterator[Hook]:
         """What was patched only after the first look, although the kernel patches it at boot or never."""
-        for page in range(-(-max(stretch.start, 0) // PAGE), stretch.end // PAGE + 1):
+        for page in range(-(-stretch.start // PAGE), -(-stretch.end // PAGE)):
             before = self._pages.before.get(page)
             if before is None:
                 continue

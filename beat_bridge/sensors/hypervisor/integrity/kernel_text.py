@@ -1,6 +1,6 @@
 """The sensor `kernel_text`: every byte of the kernel's code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from drgn import Program
 
@@ -28,8 +28,18 @@ class KernelText:
         self._code: WatchedCode | None = None
         self._image = bool(profile.build.text) and profile.build.relocations is not None
 
-    def look(self, running: Running, gaps: Gaps) -> Iterator[Hook]:
-        """What is not as the image has it, or, without one, as it was at the first look; and who has been let in."""
+    def digests(self, running: Running) -> tuple[str, ...]:
+        """The pages as they are, for a baseline."""
+        return () if self._code is None else tuple(self._code.digests(running))
+
+    def look(self, running: Running, gaps: Gaps, baseline: Sequence[str] = ()) -> Iterator[Hook]:
+        """What is not as the image has it, or, without one, as it was at the first look; and who has been let in.
+
+        Args:
+            running: Asked for explanations.
+            gaps: Takes the account.
+            baseline: Digests of pages, taken earlier in this boot: what differs from them is told as well.
+        """
         if not self._image:
             gaps.lack("the kernel's code", LookupError("give its image: without it only later changes show"))
         changed = self.pages.changed(gaps)
@@ -37,6 +47,8 @@ class KernelText:
             reference: Reference = KernelImage(self._prog) if self._image else FirstLook(self._prog, self.pages)
             self._code = WatchedCode(self.pages, reference, self._name)
         yield from self._code.look(changed, running, gaps)
+        if baseline:
+            yield from self._code.drifted(changed, baseline, running)
 
     def _name(self, address: int) -> tuple[str, str]:
         symbol = view(self._prog).profile.symbol_at(address)

@@ -4,6 +4,9 @@ What was read last is kept, so that a pass over what has not changed is one comp
 than what malloc(3) takes from the system and gives back each time.
 """
 
+from collections.abc import Iterator
+from hashlib import blake2b
+
 from drgn import FaultError, Program
 
 from beat_bridge.sensors.hypervisor.integrity.mapping import mapped
@@ -13,6 +16,12 @@ from beat_bridge.sensors.hypervisor.memory import MemoryFault
 
 PAGE = 4096
 _PIECE = 32 * PAGE
+_DIGEST = 16
+
+
+def digest(content: bytes) -> str:
+    """Stands for a page's content, in hexadecimal."""
+    return blake2b(content, digest_size=_DIGEST).hexdigest()
 
 
 class Pages:
@@ -65,6 +74,12 @@ class Pages:
                     found.append((first + at) // PAGE)
                     self.before.setdefault((first + at) // PAGE, kept[at : at + PAGE])
         return found
+
+    def digests(self) -> Iterator[str]:
+        """Of every page as it was last read; empty for one that could not be."""
+        for low in range(0, self.size, PAGE):
+            content = self.part(low, min(low + PAGE, self.size))
+            yield "" if content is None else digest(content)
 
     def _read(self, frames: list[tuple[int, int, int]], address: int, size: int) -> bytes:
         parts, at, end = [], address, address + size

@@ -7,13 +7,13 @@ the beginning of one, and nothing may change after the first look.
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from drgn import FaultError, Program
 
 from beat_bridge.model.kernel import Hook
-from beat_bridge.sensors.hypervisor.integrity.pages import PAGE, Pages
+from beat_bridge.sensors.hypervisor.integrity.pages import PAGE, Pages, digest
 from beat_bridge.sensors.hypervisor.integrity.running import Running
 from beat_bridge.sensors.hypervisor.integrity.stretch import differences
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
@@ -49,12 +49,20 @@ class ReadOnlyData:
         self._pointers = self._function_pointers()
         self._differing: set[int] = set()
 
-    def look(self, running: Running, gaps: Gaps) -> Iterator[Hook]:
-        """What is not as it should be."""
+    def look(self, running: Running, gaps: Gaps, baseline: Sequence[str] = ()) -> Iterator[Hook]:
+        """What is not as it should be.
+
+        Args:
+            running: Names what pointers lead to.
+            gaps: Takes the account.
+            baseline: Digests of pages, taken earlier in this boot: what differs from them is told as well.
+        """
         if not self._image.data:
             gaps.lack("read-only data", LookupError("give the kernel's image: without it only later changes show"))
         pages = sorted(self._differing.union(self.pages.changed(gaps)))
         self._differing = set()
+        if baseline:
+            yield from self._drifted(pages, baseline)
         told = 0
         for first in range(0, len(pages), _RUN):
             for hook in self._compared(pages[first : first + _RUN], running):
@@ -63,6 +71,16 @@ class ReadOnlyData:
                     gaps.lose("changed data", FaultError(f"more than {_MOST_TOLD} places", self.pages.start))
                     return
                 yield hook
+
+    def _drifted(self, pages: list[int], baseline: Sequence[str]) -> Iterator[Hook]:
+        for page in pages:
+            content = self.pages.part(page * PAGE, min(page * PAGE + PAGE, self.pages.size))
+            was = baseline[page] if page < len(baseline) else ""
+            if content is not None and was and digest(content) != was:
+                self._differing.add(page)
+                surface, symbol = self._name(page * PAGE)
+                found = f"page {digest(content)}"
+                yield Hook(surface=surface, symbol=f"page {symbol}", expected=f"baseline {was}", actual=found)
 
     def _compared(self, pages: list[int], running: Running) -> Iterator[Hook]:
         for page in pages:

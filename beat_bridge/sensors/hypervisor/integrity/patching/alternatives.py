@@ -112,6 +112,10 @@ def fits(live: bytes, code: bytes, moved: int) -> bool:
         moved: What a distance that leads out of it grows by.
     """
     at, size = 0, len(code)
+    if moved and code[0] in (CALL, JUMP):  # a distance, which must have grown
+        at = _behind_jump(live, code, 0, moved) or (_behind_distance(live, code, 1, moved) if live[0] == code[0] else 0)
+        if not at:
+            return False
     while at < size:
         if live[at] == code[at]:
             at += 1
