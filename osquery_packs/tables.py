@@ -68,12 +68,12 @@ def _empty() -> bytes:
 
 def problem(connection: sqlite3.Connection, sql: str) -> str:
     """Why osquery could not run this query; empty where it can."""
-    if not sqlite3.complete_statement(f"{sql};"):
-        return "an incomplete statement"
     try:
+        if not sqlite3.complete_statement(f"{sql};"):
+            return "an incomplete statement"
         connection.execute(f"EXPLAIN {sql}")
         read = tables_read(connection, sql)
-    except (sqlite3.Error, sqlite3.Warning) as error:
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:  # ValueError: a NUL, a lone surrogate
         return f"osquery on Linux would refuse it: {error}"
     if not read:
         return "it reads no table"

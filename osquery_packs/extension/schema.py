@@ -47,7 +47,11 @@ SOCKET_FILTERS = _table(
     ("kind", "TEXT", "classic, ebpf, or unknown where the socket could not be asked."),
     ("filter_sha256", "TEXT", "Over the classic program in network byte order: one name on every machine."),
     ("instructions", "INTEGER", "Length of the classic program."),
-    ("verdict", "TEXT", "benign, unknown, suspicious or malicious. Unknown is not benign."),
+    (
+        "verdict",
+        "TEXT",
+        "benign, unknown, suspicious, malicious; unknown is not benign; empty where it hears only its own packets.",
+    ),
     ("magic", "TEXT", "The values it demands past the headers, as in udp[8:2] = 0x7255, joined by commas."),
     ("family_name", "TEXT", "Malware that its constants or shape point to; empty where none does."),
     ("summary", "TEXT", "What it lets through, in one sentence."),
