@@ -4,10 +4,14 @@ from detection_rules.language import eql, eql_ast, kql, kql_ast
 
 
 def queried_fields(query: str, language: str) -> tuple[str, ...]:
-    """The fields a query reads, sorted."""
+    """The fields a query reads, join keys among them, sorted."""
     if language == "eql":
-        parsed = eql.parse(query)
-        found = {node.path for node, _ in eql_ast.walk(parsed.condition) if isinstance(node, eql_ast.Field)}
-        return tuple(sorted(found | ({"event.category"} if parsed.category else set())))
+        parsed = eql.parse_query(query)
+        found = {key.path for key in eql_ast.keys(parsed)}
+        for event in eql_ast.events(parsed):
+            found |= {node.path for node, _ in eql_ast.walk(event.condition) if isinstance(node, eql_ast.Field)}
+            found |= {"event.category"} if event.category else set()
+        return tuple(sorted(found))
     nodes = (node for node, _ in kql_ast.walk(kql.parse(query)))
-    return tuple(sorted({n.field for n in nodes if isinstance(n, kql_ast.Equals | kql_ast.Exists | kql_ast.Range)}))
+    named = {node.field for node in nodes if isinstance(node, kql_ast.Equals | kql_ast.Exists | kql_ast.Range)}
+    return tuple(sorted(named - {""}))  # a condition on fields by a pattern names none

@@ -2,12 +2,14 @@
 
 from datetime import date
 from hashlib import sha256
+from pathlib import Path
 
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
+from beat_bridge.files import write_atomically
 from detection_rules.kibana import rule_to_kibana
-from detection_rules.rule_file import Release, Source
+from detection_rules.rule_file import Release, Source, changelog_path
 
 _NOT_CONTENT = ("version", "meta", "enabled")
 LONGEST_CHANGE = 300
@@ -38,3 +40,17 @@ def bumped(source: Source, change: str, today: date) -> tuple[Release, ...]:
     version = source.version + 1 if source.releases else 1
     release = Release(version=version, date=f"{today:%Y/%m/%d}", sha256=digest(source), change=change)
     return (release, *source.releases)
+
+
+def write_releases(rule: Path, releases: tuple[Release, ...]) -> None:
+    """Write a rule's changelog, whole or not at all.
+
+    Raises:
+        DoorwatchError: The disk refuses.
+    """
+    path = changelog_path(rule)
+    data = msgspec.json.format(msgspec.json.encode(releases), indent=2) + b"\n"
+    try:
+        write_atomically(path, data, mode=0o644)
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot write: {error.strerror}") from error

@@ -38,7 +38,6 @@ def line_with(text: str, part: str) -> int:
         ('from = "now-9m"', 'from = "now-9m"\nfilters = [{a = 1}]', "filters", "would change which documents match"),
         ('not doorwatch.finding.verdict: "benign"', "error", "\nerror", "a value without a field"),
         ("[rule]", "[rule", "[rule", "not TOML"),
-        ("query = '''", "query = '''\nfoo: {a: b} and", "foo: {a: b}", "nested objects"),
     ],
 )
 def test_each_mistake_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, at: str, says: str) -> None:
