@@ -8,6 +8,7 @@ import msgspec
 from beat_bridge import strict_yaml
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Value
+from beat_bridge.sensors.hypervisor.options import GuestOptions
 from beat_bridge.shipping.options import ElasticsearchOptions
 from responders.options import ResponderOptions
 
@@ -56,7 +57,9 @@ class Configuration(Value, frozen=True, kw_only=True):
     namespace: str = "default"
     """Last part of the data streams' names: `logs-doorwatch.finding-NAMESPACE`."""
     host: HostOptions | None = HostOptions()
-    """Leave it out for the defaults; `host: null` for a machine that only responds."""
+    """Leave it out for the defaults; `host: null` for a machine that only responds, or only watches guests."""
+    guests: GuestOptions | None = None
+    """Leave it out where no virtual machines are to be watched from below. Needs the extra `hypervisor`."""
     spool: SpoolOptions = SpoolOptions()
     """The durable queue."""
     elasticsearch: ElasticsearchOptions | None = None
@@ -85,8 +88,10 @@ def load(path: Path) -> Configuration:
     configuration = strict_yaml.load(path, Configuration)
     if not configuration.state_dir.is_absolute():
         raise DoorwatchError(f"{strict_yaml.place(path, 'state')}: state must be an absolute path")
-    if configuration.host is None and configuration.responder is None:
-        raise DoorwatchError(f"{path}: nothing to run: configure host, responder, or both")
+    if configuration.host is None and configuration.responder is None and configuration.guests is None:
+        raise DoorwatchError(f"{path}: nothing to run: configure host, guests, or responder")
+    if configuration.guests is not None and not (configuration.guests.libvirt or configuration.guests.qmp):
+        raise DoorwatchError(f"{strict_yaml.place(path, 'guests')}: guests need libvirt connections or qmp sockets")
     if configuration.alerts is not None and not configuration.alerts.url and configuration.responder is None:
         raise DoorwatchError(f"{strict_yaml.place(path, 'alerts')}: alerts need url, or a responder in this file")
     return configuration

@@ -1,13 +1,17 @@
 """`doorwatch scan`: one look at this host, or a second judgement of a recorded one."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
+from beat_bridge.commands.seen import Seen
 from beat_bridge.detectors import detect
+from beat_bridge.detectors.cross_view import reportable
 from beat_bridge.detectors.lifecycle import Ledger, advance
 from beat_bridge.ecs.findings import finding_document
 from beat_bridge.ecs.inventories import inventory_documents
@@ -20,12 +24,48 @@ from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.host import look
 from beat_bridge.terminal import format_option, print_json_lines
 
+_PATH = click.Path(path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 EXIT_NOTHING_FOUND, EXIT_FINDINGS, EXIT_NOT_EVERYTHING_CHECKED = 0, 1, 3
 MAX_INVENTORY_BYTES = 256 << 20
 
 
 @click.command()
 @format_option
+@click.option("--memory", type=_FILE, help="Look at a memory image: an ELF dump, a raw one, a RAM file.")
+@click.option("--guest", default="", metavar="NAME", help="Look at a guest from outside, by its name or UUID.")
+@click.option(
+    "--libvirt",
+    multiple=True,
+    metavar="URI",
+    help="Look at guests of this libvirt connection: at all, or at --guest. [default with --guest: qemu:///system]",
+)
+@click.option("--qmp", multiple=True, type=_FILE, metavar="SOCKET", help="Look at the guest behind a QMP socket.")
+@click.option(
+    "--kernel",
+    "kernels",
+    multiple=True,
+    type=_PATH,
+    help="The guest's kernel image (vmlinuz), or a directory of images: its code is compared with that.",
+)
+@click.option("--modules", type=_PATH, help="The directory of the guest's modules, to compare their code with.")
+@click.option("--host-id", default="", help="The guest's /etc/machine-id: ties findings to those from inside it.")
+@click.option("--inside", type=_FILE, help="A view recorded inside the guest (scan --save), to compare with.")
+@click.option(
+    "--inside-command",
+    default="",
+    metavar="COMMAND",
+    help="Prints a view from inside the guest now: 'ssh GUEST doorwatch scan --save -'. Finds what is hidden.",
+)
+@click.option(
+    "--pause/--no-pause",
+    default=True,
+    show_default=True,
+    help="Let the guest stand still for some 50 ms to confirm a difference between views.",
+)
+@click.option(
+    "--budget", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds one look may take."
+)
 @click.option(
     "--inventory",
     "recorded",
@@ -34,30 +74,49 @@ MAX_INVENTORY_BYTES = 256 << 20
 )
 @click.option(
     "--save",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Record the inventory in a file that only you can read.",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Record the inventory in a file that only you can read; - writes it, and nothing else, to standard output.",
 )
-def scan(output: str, recorded: Path | None, save: Path | None) -> None:
-    """Look at this host once: what was found, and what could not be checked.
+def scan(output: str, recorded: Path | None, save: Path | None, **asked: Any) -> None:
+    """Look once at this host, at a guest from outside, or at a memory image.
 
     Exits with 0 when nothing was found, 1 when something was, and 3 when nothing was found but something could not
     be checked.
     """
-    if recorded is None:
-        with _progress():
-            inventory = look()
-    else:
-        inventory = read_inventory(recorded)
+    with _progress():
+        looks = _looks(recorded, asked)
+    seen = [look for look in looks if not isinstance(look, DoorwatchError)]
     if save is not None:
-        _save(inventory, save)
-    findings = noteworthy(detect(inventory))
-    if output == "json":
-        print_json_lines(_documents(inventory, findings))
-    else:
-        from beat_bridge.commands.findings_view import print_findings  # noqa: PLC0415 - loads rich, for people only
+        _save([look.inventory for look in seen], save)
+    if save is None or str(save) != "-":
+        _show(seen, output)
+    for error in looks:
+        if isinstance(error, DoorwatchError):
+            click.echo(f"doorwatch: {error}", err=True)
+    codes = {exit_code(look.findings, look.inventory) for look in seen}
+    if len(seen) < len(looks):
+        codes.add(EXIT_NOT_EVERYTHING_CHECKED)
+    sys.exit(next(code for code in (EXIT_FINDINGS, EXIT_NOT_EVERYTHING_CHECKED, EXIT_NOTHING_FOUND) if code in codes))
 
-        print_findings(inventory, findings)
-    sys.exit(exit_code(findings, inventory))
+
+def _looks(recorded: Path | None, asked: Mapping[str, Any]) -> list[Seen | DoorwatchError]:
+    """What was asked for was looked at; in the place of a guest that could not be, why."""
+    from_below = any(asked[name] for name in ("memory", "guest", "libvirt", "qmp"))
+    if from_below and recorded is not None:
+        raise click.UsageError("--inventory judges a record: leave out --memory, --guest, --libvirt and --qmp")
+    if not from_below:
+        if needless := [name for name in ("kernels", "modules", "host_id", "inside", "inside_command") if asked[name]]:
+            option = needless[0].replace("kernels", "kernel").replace("_", "-")
+            raise click.UsageError(f"--{option} is of a guest: name it with --guest, --libvirt, --qmp or --memory")
+        inventory = look() if recorded is None else read_inventory(recorded)
+        return [Seen(inventory=inventory, findings=noteworthy(reportable(detect(inventory))))]
+    from beat_bridge.commands.below import asked_below  # noqa: PLC0415 - loads what reads guests, an extra
+
+    looks = asked_below(asked, read_inventory)
+    return [
+        look if isinstance(look, DoorwatchError) else msgspec.structs.replace(look, findings=noteworthy(look.findings))
+        for look in looks
+    ]
 
 
 def noteworthy(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -96,11 +155,29 @@ def read_inventory(path: Path) -> Inventory:
     return inventories.decode(data, source)
 
 
-def _save(inventory: Inventory, path: Path) -> None:
+def _save(looks: Sequence[Inventory], path: Path) -> None:
+    if len(looks) != 1:
+        raise DoorwatchError(f"--save records one inventory, and {len(looks)} hosts were looked at: name one: --guest")
+    data = inventories.encode(looks[0])
+    if str(path) == "-":
+        sys.stdout.buffer.write(data + b"\n")
+        return
     try:
-        write_atomically(path, inventories.encode(inventory))
+        write_atomically(path, data)
     except OSError as error:
         raise DoorwatchError(f"{path}: cannot record the inventory: {error.strerror}") from error
+
+
+def _show(looks: Sequence[Seen], output: str) -> None:
+    for seen in looks:
+        if output == "json":
+            print_json_lines(_documents(seen.inventory, seen.findings))
+        else:
+            from beat_bridge.commands.findings_view import print_findings  # noqa: PLC0415 - loads rich, for people only
+
+            print_findings(seen.inventory, seen.findings)
+            if seen.stood_still_seconds:
+                click.echo(f"The guest stood still for {seen.stood_still_seconds * 1000:.0f} ms to confirm this.")
 
 
 def _documents(inventory: Inventory, findings: Sequence[Finding]) -> Iterator[dict[str, object]]:

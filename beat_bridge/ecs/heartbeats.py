@@ -36,6 +36,10 @@ def heartbeat_document(host: Host, status: BridgeStatus, at: datetime, namespace
                     "open_findings": status.open_findings,
                     "last_error": status.last_error,
                     "spool": msgspec.structs.asdict(status.spool),
+                    "guests": {
+                        "watched": len(status.guests),
+                        "unseen": [guest.name for guest in status.guests if guest.last_error],
+                    },
                 }
             },
         },
@@ -49,4 +53,7 @@ def _message(status: BridgeStatus) -> str:
         f"{status.passes} looks, {status.open_findings} open findings; {spool.pending_documents} documents wait, "
         f"{spool.dead_letters} were refused"
     )
+    if status.guests:
+        unseen = sum(bool(guest.last_error) for guest in status.guests)
+        told += f"; {len(status.guests)} guests, of which {unseen} could not be looked at"
     return f"{told}; {status.last_error}" if status.last_error else told

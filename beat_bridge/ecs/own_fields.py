@@ -240,6 +240,8 @@ BRIDGE = (
     _field("bridge.spool.torn_records", _L, "Records cut short by a crash and set aside.", "0"),
     _field("bridge.spool.damaged_records", _L, "Documents whose bytes were destroyed on disk.", "0"),
     _field("bridge.spool.replayed", _L, "Dead letters spooled again.", "0"),
+    _field("bridge.guests.watched", _L, "Guests that are watched from below.", "10"),
+    _field("bridge.guests.unseen[]", _K, "Names of those that could not be looked at.", "web-1"),
 )
 DOCUMENT = (
     _field(

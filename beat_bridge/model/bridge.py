@@ -22,6 +22,21 @@ class SpoolStatus(Value, frozen=True, kw_only=True):
     """Dead letters put back; each counts as appended again."""
 
 
+class GuestStatus(Value, frozen=True, kw_only=True):
+    """One guest that is watched from below."""
+
+    name: str
+    id: str = ""
+    """`host.id` of its documents; empty where it was never looked at."""
+    passes: int = 0
+    """Looks taken since the bridge started."""
+    open_findings: int = 0
+    last_error: str = ""
+    """Why the last look failed; empty where it did not."""
+    look_seconds: float = 0.0
+    """What the last look took."""
+
+
 class BridgeStatus(Value, frozen=True, kw_only=True):
     """One heartbeat of the bridge."""
 
@@ -30,3 +45,5 @@ class BridgeStatus(Value, frozen=True, kw_only=True):
     """Looks taken since the bridge started."""
     open_findings: int = 0
     last_error: str = ""
+    guests: tuple[GuestStatus, ...] = ()
+    """By name."""

@@ -19,6 +19,8 @@ from doorwatch.run.targets import faults, obstacles
 
 log = logging.getLogger("doorwatch")
 HEARTBEAT_SECONDS = 60.0
+TELL_SECONDS = 1.0
+"""How often the terminal is brought up to date where guests are watched."""
 
 
 @click.command()
@@ -79,13 +81,10 @@ def _status_line() -> Iterator[Callable[[BridgeStatus], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich.console import Console  # noqa: PLC0415 - only where somebody watches
+    from doorwatch.run.progress import live  # noqa: PLC0415 - loads rich, only where somebody watches
 
-    with Console(stderr=True).status("looking ...") as line:
-        yield lambda status: line.update(
-            f"{status.passes} looks, {status.open_findings} open findings, "
-            f"{status.spool.pending_documents} documents on their way"
-        )
+    with live() as tell:
+        yield tell
 
 
 def _watch_and_tell(service: Service, stop: threading.Event, tell: Callable[[BridgeStatus], None]) -> None:
@@ -102,4 +101,6 @@ def _watch_and_tell(service: Service, stop: threading.Event, tell: Callable[[Bri
             next_beat = now + HEARTBEAT_SECONDS
         tell(service.status())
         upcoming = next_beat if host is None else min(next_look, next_beat)
+        if service.configuration.guests is not None:
+            upcoming = min(upcoming, now + TELL_SECONDS)  # guests are looked at in between
         stop.wait(max(0.0, upcoming - time.monotonic()))

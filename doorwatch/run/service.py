@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,6 +20,7 @@ from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.responses import ResponseStep
 from beat_bridge.sensors.host import look as look_at_host
 from beat_bridge.sensors.host.identity import identity
+from beat_bridge.sensors.hypervisor.options import GuestOptions
 from beat_bridge.shipping import Forwarder, Spool, Target
 from beat_bridge.standalone import Courier, LocalEngine, LocalStore, Outbox
 from detection_rules import load_rules
@@ -30,6 +32,9 @@ from doorwatch.run.watch import Watch
 from responders.incidents import Incident
 from responders.options import ResponderOptions
 from responders.responder import Responder
+
+if TYPE_CHECKING:
+    from doorwatch.run.guests import Guests
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 15.0
@@ -55,6 +60,7 @@ class Service:
         self.watch = watch
         self.forwarder: Forwarder | None = None
         self.outbox: Outbox | None = None
+        self.guests: Guests | None = None
         self.responder: Responder | None = None
         self.alerts_url = ""
         """Where the responder takes alerts; empty where none runs here."""
@@ -89,6 +95,7 @@ class Service:
             passes=self._passes,
             open_findings=len(self.watch.open_findings),
             last_error="; ".join(self._troubles()),
+            guests=() if self.guests is None else self.guests.statuses(),
         )
 
     def _troubles(self) -> Iterator[str]:
@@ -151,6 +158,8 @@ def open_service(configuration: Configuration, seams: Seams | None = None) -> It
             _start_responder(configuration.responder, service, seams, stack)
         if outbox is not None and configuration.alerts is not None:
             _start_courier(configuration.alerts, service.alerts_url, outbox, stack)
+        if configuration.guests is not None:
+            _start_guests(configuration.guests, service, publisher, stack)
         yield service
 
 
@@ -220,6 +229,15 @@ def _start_responder(options: ResponderOptions, service: Service, seams: Seams, 
     app = create_app(responder.submit, lambda: responder.healthy, credentials)
     service.responder = responder
     service.alerts_url = stack.enter_context(WebhookServer(app, options)).url
+
+
+def _start_guests(options: GuestOptions, service: Service, publisher: Publisher, stack: ExitStack) -> None:
+    from doorwatch.run.guests import Guests  # noqa: PLC0415 - loads what reads guests, an extra
+
+    configuration = service.configuration
+    service.guests = Guests(options, publisher.publish, configuration.state_dir / "guests", configuration.namespace)
+    stack.callback(service.guests.stop)
+    service.guests.start()
 
 
 def _start_courier(options: AlertOptions, own_url: str, outbox: Outbox, stack: ExitStack) -> None:

@@ -1,7 +1,7 @@
 """Looking at the host again and again, and telling what changed."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,7 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.files import write_atomically
 from beat_bridge.model.base import Value
 from beat_bridge.model.documents import Document
-from beat_bridge.model.findings import Finding, FindingEvent
+from beat_bridge.model.findings import Finding, FindingEvent, Standing
 from beat_bridge.model.inventory import Inventory
 
 INVENTORY_SECONDS = 3600.0
@@ -42,6 +42,7 @@ class Watch:
         publish: Callable[[Iterable[Document]], None],
         ledger_file: Path,
         namespace: str,
+        confirm: Callable[[Sequence[Finding]], Sequence[Finding]] | None = None,
     ) -> None:
         """Take up where the last process ended.
 
@@ -50,6 +51,7 @@ class Watch:
             publish: Makes documents durable, or raises DoorwatchError and takes none.
             ledger_file: What was told, kept in a private directory.
             namespace: Last part of the data streams' names.
+            confirm: Looks again, more firmly; asked where a finding needs it that was not confirmed before.
 
         Raises:
             DoorwatchError: The ledger cannot be read.
@@ -58,6 +60,7 @@ class Watch:
         self._publish = publish
         self._ledger_file = ledger_file
         self._namespace = namespace
+        self._confirm = confirm
         self._ledger = _read_ledger(ledger_file)
         self._told: dict[str, tuple[bytes, datetime]] = {}
         self._mutex = threading.Lock()
@@ -88,6 +91,8 @@ class Watch:
     def _look_once(self) -> Look:
         inventory = self._look()
         findings = detect(inventory)
+        if self._confirm is not None and any(map(self._needs_confirmation, findings)):
+            findings = tuple(self._confirm(findings))
         ledger, events = advance(self._ledger, findings, inventory)
         told = dict(self._told)
         documents = [finding_document(event, self._namespace) for event in events]
@@ -98,6 +103,12 @@ class Watch:
             _write_ledger(self._ledger_file, ledger)
         self._ledger, self._told = ledger, told
         return Look(inventory=inventory, findings=findings, events=events, documents=len(documents))
+
+    def _needs_confirmation(self, finding: Finding) -> bool:
+        if finding.standing not in (Standing.CANDIDATE, Standing.SAMPLED):
+            return False
+        known = self._ledger.open.get(finding.key)
+        return known is None or known.finding.standing is not Standing.CONFIRMED
 
     def _changed(self, told: dict[str, tuple[bytes, datetime]], inventory: Inventory) -> Iterator[Document]:
         """Inventory documents that say something else than last time, or that were last said long ago."""

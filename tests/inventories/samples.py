@@ -8,7 +8,7 @@ from beat_bridge.ecs.heartbeats import heartbeat_document
 from beat_bridge.ecs.inventories import inventory_documents
 from beat_bridge.ecs.responses import response_document
 from beat_bridge.model.base import Reason, Unavailable, Verdict, Viewpoint
-from beat_bridge.model.bridge import BridgeStatus, SpoolStatus
+from beat_bridge.model.bridge import BridgeStatus, GuestStatus, SpoolStatus
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.documents import Document
 from beat_bridge.model.filters import FilterJudgement, Magic
@@ -141,6 +141,12 @@ def documents() -> list[Document]:
         ),
         finding_document(event(hidden_module(), sequence=5)),
         *inventory_documents(seen),
-        heartbeat_document(HOST, BridgeStatus(spool=SpoolStatus(), last_error="refused"), NOON),
+        heartbeat_document(
+            HOST,
+            BridgeStatus(
+                spool=SpoolStatus(), last_error="refused", guests=(GuestStatus(name="web-1", last_error="off"),)
+            ),
+            NOON,
+        ),
         response_document(step()),
     ]

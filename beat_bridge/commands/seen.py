@@ -1,0 +1,14 @@
+"""What one look of `doorwatch scan` brought."""
+
+from beat_bridge.model.base import Value
+from beat_bridge.model.findings import Finding
+from beat_bridge.model.inventory import Inventory
+
+
+class Seen(Value, frozen=True, kw_only=True):
+    """One host, guest or image that was looked at."""
+
+    inventory: Inventory
+    findings: tuple[Finding, ...]
+    stood_still_seconds: float = 0.0
+    """How long a guest was paused for a confirmation."""
