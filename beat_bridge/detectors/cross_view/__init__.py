@@ -15,7 +15,7 @@ Exceptions, which stay suspicious: a process whose name differs (0.5: it may hav
 that only the view from inside shows (0.6: a pause cannot prove that it exists).
 """
 
-from beat_bridge.detectors.cross_view.compare import Comparison, bracketed, compare, single
+from beat_bridge.detectors.cross_view.compare import Comparison, bracketed, compare, not_compared, single
 from beat_bridge.detectors.cross_view.confirm import confirm, reportable
 
-__all__ = ["Comparison", "bracketed", "compare", "confirm", "reportable", "single"]
+__all__ = ["Comparison", "bracketed", "compare", "confirm", "not_compared", "reportable", "single"]

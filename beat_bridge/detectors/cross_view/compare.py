@@ -150,6 +150,13 @@ def single(inside: Inventory, outside: Inventory, *, imaged_at: datetime | None 
     return Comparison(findings=findings, coverage=account.coverage())
 
 
+def not_compared(look: Inventory) -> Inventory:
+    """A look that there was no other view to compare with: its coverage says so."""
+    account = Account()
+    account.lacks(Reason.ABSENT, "there is no view from the other side: give one to find what only one of them shows")
+    return Comparison(findings=(), coverage=account.coverage()).told_of(look)
+
+
 def _are_two_sides(one: Inventory, other: Inventory) -> bool:
     return (one.viewpoint is Viewpoint.HYPERVISOR) is not (other.viewpoint is Viewpoint.HYPERVISOR)
 
