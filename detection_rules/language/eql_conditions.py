@@ -12,7 +12,8 @@ from lark.tree import Meta
 from lark.visitors import Transformer_NonRecursive
 
 from detection_rules.language import eql_ast as ast
-from detection_rules.language.eql_functions import FUNCTIONS, network
+from detection_rules.language.addresses import block
+from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.language.eql_kinds import is_condition, kind_of, paths
 from detection_rules.language.parsing import MAX_DEPTH, fail
 from detection_rules.language.regular_expressions import RegularExpressionError, compile_expression
@@ -120,7 +121,7 @@ class ConditionBuilder(Transformer_NonRecursive[lark.Token, Any]):
             if "any" not in (wanted, kind_of(argument)) and kind_of(argument) not in (wanted, "null"):
                 fail(meta, f"argument {index + 1} of `{signature.name}` is a {kind_of(argument)}, not a {wanted}")
             if signature.name == "cidrMatch" and index and isinstance(argument, ast.Literal):
-                _checked(meta, partial(network, str(argument.value)))
+                _checked(meta, partial(block, str(argument.value)))
         self._shallow(meta, *arguments)
         return ast.Function(signature.name, arguments, insensitive)
 

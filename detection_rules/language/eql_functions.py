@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final, Literal
 
+from detection_rules.language.addresses import address, block
 from detection_rules.language.patterns import wildcard as wildcard_matcher
 from detection_rules.language.values import as_number, as_text
 
@@ -150,29 +150,9 @@ def _matcher(pattern: str, ignore_case: bool) -> Callable[[str], bool]:
     return wildcard_matcher(pattern, ignore_case=ignore_case)
 
 
-@lru_cache(maxsize=1024)
-def network(block: str) -> IPv4Network | IPv6Network:
-    """A CIDR block; a bare address is a block of one.
-
-    Raises:
-        ValueError: It is none.
-    """
-    return ip_network(block, strict=False)
-
-
-def address(text: Any) -> IPv4Address | IPv6Address | None:
-    """An IP address, or None where the value is none."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
-
-
 def _cidr_match(source: str, *blocks: str) -> bool | None:
     known = address(source)
-    return None if known is None else any(known in network(block) for block in blocks)
+    return None if known is None else any(first <= known <= last for first, last in map(block, blocks))
 
 
 _ALL: Final = (

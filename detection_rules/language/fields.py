@@ -5,7 +5,7 @@ Elasticsearch knows no difference between a value and an array of one, nor betwe
 this.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Document = Mapping[str, Any]
@@ -80,3 +80,50 @@ def _thorough_reader(parts: list[str]) -> Reader:
         return found
 
     return read
+
+
+def objects(path: str) -> Reader:
+    """Compile a dotted path to objects.
+
+    Returns:
+        A function from a document to every object at that path, arrays flattened. Dotted keys count as objects:
+        `{"a.b": 1}` holds `{"b": 1}` at `a`.
+    """
+    read = _thorough_reader(path.split("."))
+    parts = path.split(".")
+
+    def objects_of(document: Document) -> list[Any]:
+        found = [value for value in read(document) if isinstance(value, Mapping)]
+        return found + _dotted(document, parts)
+
+    return objects_of
+
+
+def _dotted(document: Document, parts: list[str]) -> list[Any]:
+    """The objects that keys such as `a.b` make at `a`, wherever on the way to the path they stand."""
+    found: list[Any] = []
+    pending: list[tuple[Any, int]] = [(document, 0)]
+    while pending:
+        node, depth = pending.pop()
+        if isinstance(node, list | tuple):
+            pending.extend((item, depth) for item in node)
+        elif isinstance(node, Mapping) and depth < len(parts):
+            prefix = ".".join(parts[depth:]) + "."
+            inner = {key[len(prefix) :]: value for key, value in node.items() if key.startswith(prefix)}
+            if inner:
+                found.append(inner)
+            pending.extend((node.get(".".join(parts[depth:end])), end) for end in range(depth + 1, len(parts)))
+    return found
+
+
+def leaves(document: Document) -> Iterator[tuple[str, Any]]:
+    """Every value in a document that is neither object nor null, with the dotted name of its field."""
+    pending: list[tuple[str, Any]] = [("", document)]
+    while pending:
+        name, node = pending.pop()
+        if isinstance(node, Mapping):
+            pending.extend((f"{name}.{key}" if name else str(key), value) for key, value in node.items())
+        elif isinstance(node, list | tuple):
+            pending.extend((name, item) for item in node)
+        elif node is not None:
+            yield name, node

@@ -1,7 +1,8 @@
 """Reading KQL, the language of Kibana's search bar and of Elastic's `kuery` rules."""
 
 import re
-from typing import Any, Final, Never
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 import lark
 from lark.tree import Meta
@@ -36,6 +37,10 @@ class _Words(tuple[str, ...]):
     """An unquoted literal: its pieces between unescaped `*`s."""
 
     __slots__ = ()
+
+
+_EVERY: Final = _Words(("", ""))
+_Condition = TypeVar("_Condition", ast.Equals, ast.Exists, ast.Range)
 
 
 @lark.v_args(meta=True)
@@ -73,46 +78,74 @@ class _Builder(Transformer_NonRecursive[lark.Token, Any]):
 
     def equals(self, meta: Meta, parts: list[Any]) -> ast.Query:
         field = _field(meta, parts[0])
-        if field is None:
-            if parts[1] == _Words(("", "")):
-                return ast.MatchAll()
-            fail(meta, "a value in all fields (`*: value`) is not supported: name the field")
+        if field == _EVERY and parts[1] == _EVERY:
+            return ast.MatchAll()
         return _given(meta, field, parts[1])
 
-    def range(self, meta: Meta, parts: list[Any]) -> ast.Range:
+    def range(self, meta: Meta, parts: list[Any]) -> ast.Range | ast.InFields:
         field, bound = _field(meta, parts[0]), parts[2]
-        if field is None or (isinstance(bound, _Words) and len(bound) > 1):
-            fail(meta, "a wildcard in a range is not supported")
+        if isinstance(bound, _Words) and len(bound) > 1:
+            fail(meta, "a wildcard in a range's bound is not supported")
         text = bound.text if isinstance(bound, ast.Value) else bound[0]
-        if text.startswith("now"):
+        if text.startswith("now") or "||" in text:
             fail(meta, "date mathematics (`now-5m`) is not supported")
-        return ast.Range(field, str(parts[1]), text)
+        return _on(field, ast.Range("", str(parts[1]), text))
 
-    def nested(self, meta: Meta, _parts: list[Any]) -> Never:
-        fail(meta, "a query on nested objects (`field: { ... }`) is not supported")
+    def nested(self, meta: Meta, parts: list[Any]) -> ast.Nested:
+        path, operand = _field(meta, parts[0]), parts[1]
+        if not isinstance(path, str):
+            fail(meta, "a wildcard in the name of nested objects is not supported")
+        if any(depth > MAX_DEPTH for _, depth in ast.walk(operand)):
+            fail(meta, f"nested more than {MAX_DEPTH} deep")
+        return ast.Nested(path, _below(path, operand))
 
     def bare(self, meta: Meta, parts: list[Any]) -> ast.MatchAll:
-        if parts[0] != _Words(("", "")):
+        if parts[0] != _EVERY:
             fail(meta, "a value without a field is not supported: write `field: value`")
         return ast.MatchAll()
 
 
-def _field(meta: Meta, name: ast.Value | _Words) -> str | None:
-    """The name of a field; None for `*`, which names them all."""
-    if isinstance(name, ast.Value):
-        written = name.text
-    elif len(name) == 1:
-        written = name[0]
-    elif name == _Words(("", "")):
-        return None
-    else:
-        fail(meta, "a wildcard in a field's name is not supported")
+def _field(meta: Meta, name: ast.Value | _Words) -> str | _Words:
+    """The name of a field, or a pattern of names."""
+    if isinstance(name, _Words) and len(name) > 1:
+        return _Words(_without_empty(name))
+    written = name.text if isinstance(name, ast.Value) else name[0]
     if not all(written.split(".")):
         fail(meta, f"the field name `{written}` has an empty part")
     return written
 
 
-def _given(meta: Meta, field: str, node: Any) -> ast.Query:
+def _without_empty(pieces: tuple[str, ...]) -> tuple[str, ...]:
+    """`a**b` says no more than `a*b`."""
+    return (pieces[0], *(piece for piece in pieces[1:-1] if piece), pieces[-1])
+
+
+def _on(field: str | _Words, condition: _Condition) -> _Condition | ast.InFields:
+    """A condition, of a field or of whichever has a name of the pattern."""
+    if isinstance(field, str):
+        return replace(condition, field=field)
+    return ast.InFields(tuple(field), condition)
+
+
+def _below(path: str, root: ast.Query) -> ast.Query:
+    """The same query with the names of its fields from the document's top; at most MAX_DEPTH deep."""
+    match root:
+        case ast.MatchAll():
+            return root
+        case ast.InFields():
+            first, *others = root.pieces
+            return ast.InFields((f"{path}.{first}", *others), root.condition)
+        case ast.Nested():
+            return ast.Nested(f"{path}.{root.path}", _below(path, root.operand))
+        case ast.Not():
+            return ast.Not(_below(path, root.operand))
+        case ast.And() | ast.Or():
+            return type(root)(tuple(_below(path, operand) for operand in root.operands))
+        case _:
+            return replace(root, field=f"{path}.{root.field}")
+
+
+def _given(meta: Meta, field: str | _Words, node: Any) -> ast.Query:
     """The same values, each asked of the field. Keeps its own stack: values nest as deep as the text allows."""
     done: list[ast.Query] = []
     pending: list[tuple[Any, bool]] = [(node, False)]
@@ -132,15 +165,17 @@ def _given(meta: Meta, field: str, node: Any) -> ast.Query:
     return done[0]
 
 
-def _asked(meta: Meta, field: str, value: ast.Value | _Words) -> ast.Equals | ast.Exists:
+def _asked(meta: Meta, field: str | _Words, value: ast.Value | _Words) -> ast.Equals | ast.Exists | ast.InFields:
     if isinstance(value, ast.Value):
-        return ast.Equals(field, value)
+        return _on(field, ast.Equals("", value))
     if len(value) == 1:
         if value[0] == "null":
             fail(meta, "the value null is not supported: write `not field: *`")
-        return ast.Equals(field, ast.Value(value[0]))
-    pieces = (value[0], *(piece for piece in value[1:-1] if piece), value[-1])  # `a**b` says no more than `a*b`
-    return ast.Exists(field) if pieces == ("", "") else ast.Equals(field, ast.Pattern(pieces))
+        return _on(field, ast.Equals("", ast.Value(value[0])))
+    pieces = _without_empty(value)
+    if pieces == _EVERY:
+        return _on(field, ast.Exists(""))
+    return _on(field, ast.Equals("", ast.Pattern(pieces)))
 
 
 def _flat(parts: list[Any], kind: type[ast.And] | type[ast.Or]) -> list[Any]:

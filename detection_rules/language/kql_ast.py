@@ -44,6 +44,26 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class InFields:
+    """A condition on whichever field has a name of this pattern: `process.*: x`, `*: x`."""
+
+    pieces: tuple[str, ...]
+    """The literal pieces between the `*`s, at least two."""
+    condition: Equals | Exists | Range
+    """Its field is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """`path: { ... }`: one and the same object in the array at `path` fulfils it all."""
+
+    path: str
+    """From the document's top, also within another one."""
+    operand: "Query"
+    """Its fields too have their names from the document's top."""
+
+
+@dataclass(frozen=True, slots=True)
 class MatchAll:
     """An empty query, `*`, or `*:*`."""
 
@@ -69,7 +89,7 @@ class Not:
     operand: "Query"
 
 
-Query = Equals | Exists | Range | MatchAll | And | Or | Not
+Query = Equals | Exists | Range | InFields | Nested | MatchAll | And | Or | Not
 
 
 def walk(root: Query) -> Iterator[tuple[Query, int]]:
@@ -80,27 +100,43 @@ def walk(root: Query) -> Iterator[tuple[Query, int]]:
         yield node, depth
         if isinstance(node, And | Or):
             pending.extend((operand, depth + 1) for operand in node.operands)
-        elif isinstance(node, Not):
+        elif isinstance(node, Not | Nested):
             pending.append((node.operand, depth + 1))
 
 
-def unparse(node: Query) -> str:  # noqa: PLR0911 - one return for each kind of node
-    """The query as text; parsing it gives the same value."""
+def unparse(node: Query, within: str = "") -> str:  # noqa: PLR0911 - one return for each kind of node
+    """The query as text; parsing it gives the same value.
+
+    Args:
+        node: The query.
+        within: The path of the nested objects it is about, with a dot at its end.
+    """
     match node:
         case MatchAll():
             return "*"
-        case Exists():
-            return f"{_quoted(node.field)}: *"
-        case Range():
-            return f"{_quoted(node.field)} {node.operator} {_quoted(node.bound)}"
-        case Equals():
-            return f"{_quoted(node.field)}: {_value(node.value)}"
+        case Exists() | Range() | Equals():
+            return _condition(_quoted(node.field.removeprefix(within)), node)
+        case InFields():
+            pieces = (node.pieces[0].removeprefix(within), *node.pieces[1:])
+            return _condition("*".join(escape(piece) for piece in pieces), node.condition)
+        case Nested():
+            return f"{_quoted(node.path.removeprefix(within))}: {{ {unparse(node.operand, node.path + '.')} }}"
         case And():
-            return "(" + " and ".join(unparse(operand) for operand in node.operands) + ")"
+            return "(" + " and ".join(unparse(operand, within) for operand in node.operands) + ")"
         case Or():
-            return "(" + " or ".join(unparse(operand) for operand in node.operands) + ")"
+            return "(" + " or ".join(unparse(operand, within) for operand in node.operands) + ")"
         case Not():
-            return f"not ({unparse(node.operand)})"
+            return f"not ({unparse(node.operand, within)})"
+
+
+def _condition(name: str, node: Equals | Exists | Range) -> str:
+    match node:
+        case Exists():
+            return f"{name}: *"
+        case Range():
+            return f"{name} {node.operator} {_quoted(node.bound)}"
+        case Equals():
+            return f"{name}: {_value(node.value)}"
 
 
 def _value(value: Value | Pattern) -> str:

@@ -12,7 +12,16 @@ from typing import Any
 
 Test = Callable[[Any], bool]
 _ISO_DATE = re.compile(
-    r"\d{4}-\d{2}-\d{2}(?P<time>[T ]\d{2}:\d{2}(?P<seconds>:\d{2}(?P<fraction>[.,]\d+)?)?)?(Z|[+-]\d.*)?"
+    r"\d{4}-\d{2}(?P<day>-\d{2}(?P<hour>[T ]\d{2}(?P<minute>:\d{2}(?P<second>:\d{2}(?P<fraction>[.,]\d+)?)?)?"
+    r"(Z|[+-]\d.*)?)?)?"
+)
+_DIGITS = re.compile(r"-?[0-9]{1,16}")
+_YEAR = 4
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WIDTHS = (
+    ("second", timedelta(seconds=1)),
+    ("minute", timedelta(minutes=1)),
+    ("hour", timedelta(hours=1)),
 )
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _LONGEST_NUMBER = 400
@@ -49,14 +58,28 @@ def as_boolean(value: Any) -> bool | None:
 def as_instant(value: Any) -> datetime | None:
     """The value as a date field would index it: ISO 8601, or milliseconds since the epoch. Without a zone it is UTC."""
     if isinstance(value, str):
-        span = _span(value)
-        return span[0] if span else None
+        if _DIGITS.fullmatch(value) and len(value) != _YEAR:
+            value = int(value)
+        else:
+            span = _span(value)
+            return span[0] if span else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        return datetime.fromtimestamp(value / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
+        return _EPOCH + timedelta(milliseconds=value)
+    except (OverflowError, ValueError):
         return None
+
+
+def is_date(value: Any) -> bool:
+    """Whether it is a text that a date field reads as ISO 8601."""
+    return isinstance(value, str) and _span(value) is not None
+
+
+def _moment(value: Any) -> datetime | None:
+    """The same to the millisecond, as a date field holds it."""
+    instant = as_instant(value)
+    return None if instant is None else instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def _span(text: str) -> tuple[datetime, datetime] | None:
@@ -65,17 +88,23 @@ def _span(text: str) -> tuple[datetime, datetime] | None:
     if shape is None:
         return None
     try:
-        start = datetime.fromisoformat(text)
+        start = datetime.fromisoformat(_padded(text, shape))
         start = start.astimezone(UTC) if start.tzinfo else start.replace(tzinfo=UTC)
         if shape["fraction"]:
             return start, start
-        if shape["seconds"]:
-            width = timedelta(seconds=1)
-        else:
-            width = timedelta(minutes=1) if shape["time"] else timedelta(days=1)
+        width = next((width for part, width in _WIDTHS if shape[part]), timedelta(days=1))
         return start, start + width - _SMALLEST
     except (ValueError, OverflowError):
         return None
+
+
+def _padded(text: str, shape: re.Match[str]) -> str:
+    """A month or an hour is not enough for Python. A month is its first day, to Elasticsearch too."""
+    if shape["day"] is None:
+        return text + "-01"
+    if shape["hour"] and not shape["minute"]:
+        return text[: shape.end("hour")] + ":00" + text[shape.end("hour") :]
+    return text
 
 
 def equals(constant: str | float | bool) -> Test:
@@ -87,13 +116,30 @@ def equals(constant: str | float | bool) -> Test:
     span = _span(constant)
     if span is None:
         return lambda value: value == constant if isinstance(value, str) else as_text(value) == constant
-    first, last = span
+    first, last = _to_milliseconds(span)
 
     def test(value: Any) -> bool:
-        instant = as_instant(value)
-        return as_text(value) == constant if instant is None else first <= instant <= last
+        moment = _moment(value)
+        return as_text(value) == constant if moment is None else first <= moment <= last
 
     return test
+
+
+def _to_milliseconds(span: tuple[datetime, datetime]) -> tuple[datetime, datetime]:
+    first, last = (moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in span)
+    return first, last
+
+
+def moment_equals(digits: str) -> Test | None:
+    """A test whether an ISO date is a moment given in milliseconds since the epoch; None for other constants."""
+    moment = _moment(digits) if _DIGITS.fullmatch(digits) else None
+    return None if moment is None else lambda value: is_date(value) and _moment(value) == moment
+
+
+def moment_ordered(operator: str, digits: str) -> Test | None:
+    """A test for an ISO date before or after a moment given in milliseconds since the epoch."""
+    moment = _moment(digits) if _DIGITS.fullmatch(digits) else None
+    return None if moment is None else _ordered(operator, moment, _moment)
 
 
 def ordered(operator: str, constant: str | float) -> Test:
@@ -108,7 +154,8 @@ def ordered(operator: str, constant: str | float) -> Test:
         return _ordered(operator, constant, as_number)
     span = _span(constant)
     if span is not None:
-        return _ordered(operator, span[1] if operator in ("<=", ">") else span[0], as_instant)
+        first, last = _to_milliseconds(span)
+        return _ordered(operator, last if operator in ("<=", ">") else first, _moment)
     return _ordered(operator, constant, as_text)
 
 
