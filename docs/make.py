@@ -10,6 +10,7 @@ from doorwatch.configuration import Configuration
 from doorwatch.reference import configuration_reference
 from kibana_dashboards.pictures import pictures
 from kibana_dashboards.reference import render_dashboards
+from osquery_packs.reference import render_packs
 
 FOLDER = Path(__file__).parent
 GENERATORS: dict[str, Callable[[], str]] = {
@@ -17,6 +18,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "configuration.md": lambda: configuration_reference(Configuration),
     "dashboards.md": render_dashboards,
     "fields.md": render_fields,
+    "osquery.md": render_packs,
 }
 
 

@@ -40,7 +40,8 @@ class Pack(Value, frozen=True, kw_only=True):
     needs: str = ""
     """What has to be there for it to run; empty where any osquery will do."""
     kibana: bool = True
-    """Elastic's own osquery can run it: it has no extensions, no audit events, and no discovery queries."""
+    """It may be given to Kibana, whose packs have no discovery queries: where they are needed an empty result would
+    read as clean."""
     platform: Literal["linux"] = "linux"
 
     @property

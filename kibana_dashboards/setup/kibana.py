@@ -13,13 +13,17 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
-from requests.adapters import HTTPAdapter
 
-from beat_bridge.errors import DoorwatchError
+from beat_bridge.errors import DoorwatchError, MissingExtraError
 from beat_bridge.terminal import printable
 from kibana_dashboards.setup.options import KibanaOptions
 from kibana_dashboards.setup.secrets import read_certificates, read_secret
+
+try:
+    import requests
+    from requests.adapters import HTTPAdapter
+except ModuleNotFoundError as error:
+    raise MissingExtraError("requests", "kibana", "`doorwatch setup kibana`") from error
 
 OLDEST: Final = (8, 19)
 """The first version that knows the form of our dashboards: Kibana takes no saved object that is newer than itself."""
