@@ -29,17 +29,29 @@ TIMESTOMP = "T1070.006"
 
 KNOWN_NAMES = frozenset(
     [
+        "aepmonend.pid",
+        "auditd.lock",
+        "cma.lock",
+        "console-kit.pid",
+        "consolekit.pid",
         "hald-addon.pid",
         "hald-smartd.pid",
         "haldrund.pid",
         "hp-health.pid",
+        "hpasmlit.lock",
+        "hpasmlited.pid",
         "initd.lock",
         "kdevrund.pid",
+        "lldpad.lock",
+        "mcelog.pid",
         "system.pid",
+        "uvp-srv.pid",
+        "vmtoolagt.pid",
         "xinetd.lock",
     ]
 )
-"""Files that public reports of BPFDoor name. They enrich; the shape decides."""
+"""Files that public reports of BPFDoor name, as the rule `abnormal_pid_file` has them. They enrich; the shape decides:
+the daemons whose names they are write their process id into them."""
 ORDINARY_NAMES = frozenset(
     [
         "atd.pid",

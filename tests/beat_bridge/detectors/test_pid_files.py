@@ -1,5 +1,8 @@
 """PID and lock files that only mark."""
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,8 @@ from beat_bridge.model.pid_files import PidFile
 from beat_bridge.model.processes import Process
 from beat_bridge.model.sockets import Socket
 from tests.inventories.builders import BOOTED, inventory, pid_file, process, socket
+
+RULES = Path(__file__).parents[3] / "detection_rules/rules"
 
 
 def found(*things: PidFile | Process | Socket) -> list[Finding]:
@@ -127,3 +132,10 @@ def test_no_tie_no_blame(things: tuple[Any, ...], tie: dict[str, Any]) -> None:
 def test_a_lock_held_by_a_backdoor_is_no_excuse() -> None:
     """An ordinary name and a lock do not whiten a file whose holder is out of order."""
     assert found(pid_file("/run/atd.pid", locked_by=(5,)), *BAD["captures packets"])[0].verdict is Verdict.MALICIOUS
+
+
+def test_the_known_names_are_those_of_the_rule() -> None:
+    """Detector and rule name the same files; those that are neither *.pid nor *.lock are the rule's alone."""
+    rule = tomllib.loads((RULES / "abnormal_pid_file.toml").read_text("utf-8"))["rule"]["query"]
+    named = set(re.findall(r'"\*/([\w.-]+\.(?:pid|lock))"', rule))
+    assert named == KNOWN_NAMES
