@@ -76,7 +76,7 @@ def _split(
     ordered = sorted(groups.items(), key=lambda group: _as_key(group[0]))
     order = next((other for other in panel.columns if other.id == column.order_by), None)
     if order is not None:
-        ordered.sort(key=lambda group: _metric(order, group[1]), reverse=True)  # stable: equals stay by name
+        ordered.sort(key=lambda group: _rank(_metric(order, group[1])), reverse=True)  # stable: equals stay by name
     return ordered[: column.size]
 
 
@@ -96,6 +96,11 @@ def bar(moment: datetime, width: timedelta) -> str:
 def _as_key(value: Any) -> str:
     """As Elasticsearch orders and writes a key: a boolean is `true`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _rank(value: Any) -> tuple[bool, Any]:
+    """A bucket in which nothing has the field comes after all others."""
+    return value is not None, value
 
 
 def _metric(column: Column, documents: Sequence[Document]) -> Any:
