@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BOUND  := $(VENV)/.libvirt
 
-.PHONY: demo test lint format bench docs lock clean
+.PHONY: demo test lint format bench docs libvirt lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +14,7 @@ help:
 	@echo "make lint    formatting, linting and strict types"
 	@echo "make bench   the figures, each beside its peer in the same run"
 	@echo "make docs    the references and pictures that are made from the code"
+	@echo "make libvirt the binding to libvirt, from source: needs libvirt-dev, pkg-config, python3-dev and a compiler"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Doorwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=...") if sys.version_info < (3, 11) else None'
@@ -20,6 +22,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+$(BOUND): $(READY) tests/lab/libvirt.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/lab/libvirt.txt
+	@touch $(BOUND)
 
 demo: $(READY)
 	$(BIN)/doorwatch demo
@@ -41,6 +47,8 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.make
+
+libvirt: $(BOUND)
 
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o constraints.txt

@@ -7,6 +7,7 @@ As root it runs as an ordinary user, for whom libvirt needs nothing outside that
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID, uuid5
@@ -24,6 +26,7 @@ from tests.lab.guest.channel import Channel
 from tests.lab.guest.directories import held
 from tests.lab.guest.qemu import BOOT_SECONDS
 
+LIBVIRTD = "/usr/sbin/libvirtd"
 START_SECONDS = 60.0
 _NAMESPACE = UUID("6f1d3a52-57a5-4d0c-8d0b-5f5a3c1a7e11")
 """Guests get a UUID made of their name, the same in every run."""
@@ -33,6 +36,7 @@ security_driver = "none"
 stdio_handler = "file"
 """
 SHARED_FILE = '<memoryBacking><source type="file"/><access mode="shared"/></memoryBacking>'
+PRIVATE = ""
 SHARED_MEMFD = '<memoryBacking><source type="memfd"/><access mode="shared"/></memoryBacking>'
 _DOMAIN = """
 <domain type="qemu">
@@ -62,6 +66,23 @@ _DOMAIN = """
   </devices>
 </domain>
 """
+
+
+@cache
+def obstacle() -> str:
+    """Why libvirt cannot be tried here; empty where it can."""
+    for path, package in (
+        (LIBVIRTD, "libvirt-daemon"),
+        ("/usr/bin/virsh", "libvirt-clients"),
+        ("/usr/bin/qemu-img", "qemu-utils"),
+    ):
+        if not Path(path).exists():
+            return f"{path} is not installed (Debian: apt install {package})"
+    if not list(Path("/usr/lib").glob("*/libvirt/connection-driver/libvirt_driver_qemu.so")):
+        return "libvirt has no driver for QEMU (Debian: apt install libvirt-daemon-driver-qemu)"
+    if importlib.util.find_spec("libvirt") is None:
+        return "the Python package libvirt-python is not installed (make libvirt)"
+    return ""
 
 
 class Booted(NamedTuple):
@@ -182,7 +203,7 @@ def running() -> Iterator[Libvirtd]:
                 os.chown(path, NOBODY, NOBODY)
         with (directory / "output").open("wb") as output:
             process = subprocess.Popen(
-                [*_as_somebody(), "/usr/sbin/libvirtd"],
+                [*_as_somebody(), LIBVIRTD],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
