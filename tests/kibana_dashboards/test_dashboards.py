@@ -12,8 +12,15 @@ import pytest
 
 from beat_bridge.ecs.ecs_usage import ECS_USAGE
 from beat_bridge.ecs.fields import fields, own_fields
+from beat_bridge.ecs.parts import FAMILIES, TYPES
 from beat_bridge.ecs.templates import component_templates, index_templates
 from beat_bridge.errors import DoorwatchError, MissingExtraError
+from beat_bridge.model.base import Verdict, Viewpoint
+from beat_bridge.model.coverage import CoverageStatus
+from beat_bridge.model.filters import FilterKind
+from beat_bridge.model.findings import Change, FindingKind
+from beat_bridge.model.responses import StepState
+from detection_rules.language import kql, kql_ast
 from kibana_dashboards.dashboards import DASHBOARDS, lens, rendering, saved_objects
 from tests.kibana_dashboards import saved_object_schema as schema
 
@@ -184,3 +191,31 @@ def test_without_jinja_one_line_says_what_to_install(monkeypatch: pytest.MonkeyP
         saved_objects()
     monkeypatch.undo()
     rendering._environment.cache_clear()
+
+
+VOCABULARY: dict[str, set[str]] = {
+    # field: what our documents may hold there
+    "doorwatch.finding.kind": {kind.value for kind in FindingKind},
+    "doorwatch.finding.verdict": {verdict.value for verdict in Verdict},
+    "doorwatch.finding.state": {change.value for change in Change},
+    "doorwatch.filter.verdict": {verdict.value for verdict in Verdict},
+    "doorwatch.filter.kind": {kind.value for kind in FilterKind},
+    "doorwatch.coverage.status": {status.value for status in CoverageStatus},
+    "doorwatch.response.state": {state.value for state in StepState},
+    "doorwatch.response.action": {"capture_evidence", "stop_process", "isolate_network", "verify_cure"},
+    "doorwatch.view.seen_by": {viewpoint.value for viewpoint in Viewpoint},
+    "doorwatch.socket.family": set(FAMILIES.values()),
+    "doorwatch.socket.type": set(TYPES.values()),
+    "data_stream.dataset": {name.removeprefix("logs-") for name in index_templates()},
+    "event.action": {"coverage-reported", "socket-seen"},
+}
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS, ids=[f"{board}: {panel.title}" for board, panel in PANELS])
+def test_every_value_asked_for_is_one_that_documents_have(board: str, panel: lens.Panel) -> None:
+    """What a query compares a field with is a word of the model: a misspelt one would show nothing, for ever."""
+    for text in (panel.query, *(text for column in panel.columns for text in (column.only, column.less))):
+        for node, _ in kql_ast.walk(kql.parse(text)):
+            if isinstance(node, kql_ast.Equals):
+                assert isinstance(node.value, kql_ast.Value), board
+                assert node.value.text in VOCABULARY[node.field]

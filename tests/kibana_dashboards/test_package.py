@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -221,6 +222,16 @@ def test_the_documentation_names_what_is_in_it(built: Package) -> None:
         if name.startswith("img/") and name != "img/doorwatch.svg":
             assert f"(../{name})" in page
     assert all(f"logs-doorwatch.{dataset}-*" in page for dataset in DATASETS)
+
+
+def test_pictures_are_of_the_size_that_the_manifest_says(built: Package) -> None:
+    """Icon and screenshots are in the package, are SVG, and measure what is said of them."""
+    manifest = yaml.safe_load(built.files["manifest.yml"])
+    assert len(manifest["screenshots"]) == 4
+    for image in (*manifest["icons"], *manifest["screenshots"]):
+        drawn = ET.fromstring(built.files[image["src"].removeprefix("/")])  # noqa: S314 - our own
+        assert f"{drawn.attrib['width']}x{drawn.attrib['height']}" == image["size"]
+        assert image["type"] == "image/svg+xml"
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
