@@ -92,12 +92,12 @@ def asked_below(asked: Mapping[str, Any], read: Callable[[Path], Inventory]) -> 
         raise DoorwatchError("--inside and --inside-command both give the view from inside: leave one out")
     inside = Inside(
         recorded=None if file is None else read(file),
-        take=partial(_run_inside, command) if command else None,
+        take=partial(run_inside, command) if command else None,
     )
     return list(look_below(below, inside))
 
 
-def _run_inside(command: str) -> Inventory:
+def run_inside(command: str) -> Inventory:
     """The view that a command prints; it is run without a shell, and gets no input.
 
     Raises:

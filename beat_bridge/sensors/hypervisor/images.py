@@ -78,7 +78,9 @@ def look_at(path: Path, open_sight: Callable[[OpenMemory], Sight]) -> Image:
             if not _unreadable(found[-1]):
                 break
     if not found:
-        raise refused or DoorwatchError(f"{path}: there is no way to read this memory image")
+        if refused is not None and str(path) in str(refused):
+            raise refused
+        raise DoorwatchError(f"{path}: {refused or 'there is no way to read this memory image'}")
     return min(found, key=_unreadable)
 
 
