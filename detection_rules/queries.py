@@ -1,8 +1,11 @@
 """What a query reads."""
 
+from functools import lru_cache
+
 from detection_rules.language import eql, eql_ast, kql, kql_ast
 
 
+@lru_cache(maxsize=1_024)  # reading a query costs milliseconds, and lint, export and versions all ask
 def queried_fields(query: str, language: str) -> tuple[str, ...]:
     """The fields a query reads, join keys among them, sorted."""
     if language == "eql":

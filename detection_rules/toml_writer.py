@@ -16,7 +16,8 @@ LIST: Final = 100
 PROSE: Final = frozenset({"description", "false_positives"})
 """Texts whose line breaks mean nothing: `fold` gives what they say."""
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
-_LAST: Final = ("query",)
+_QUERY_OF: Final = ("rule",)
+"""The table whose query stands last, by itself."""
 _TABLES: Final = ("metadata", "rule", "transform")
 
 
@@ -46,12 +47,13 @@ def _table(lines: list[str], path: tuple[str, ...], content: Mapping[str, Any], 
     plain = {key: value for key, value in content.items() if not _is_table(value)}
     if plain or array or not content:
         lines += ["", f"[[{name}]]" if array else f"[{name}]"]
-    for key in sorted(plain, key=lambda key: (key in _LAST, key)):
-        if key in _LAST:
-            lines.append("")
-        lines.append(f"{_key(key)} = {_value(key, plain[key], room=WIDTH - len(_key(key)) - 3)}")
+    query = plain.pop("query", None) if path == _QUERY_OF else None
+    lines += [f"{_key(key)} = {_value(key, plain[key], room=WIDTH - len(_key(key)) - 3)}" for key in sorted(plain)]
+    if query is not None:
+        lines += ["", f"query = {_query(query)}"]
     # arrays of tables before tables, as a technique stands before its tactic
-    for key in sorted(set(content) - set(plain), key=lambda key: (isinstance(content[key], Mapping), key)):
+    inner = {key: value for key, value in content.items() if _is_table(value)}
+    for key in sorted(inner, key=lambda key: (isinstance(inner[key], Mapping), key)):
         value = content[key]
         for item in [value] if isinstance(value, Mapping) else value:
             _table(lines, (*path, key), item, array=not isinstance(value, Mapping))
@@ -79,7 +81,14 @@ def _text(key: str, text: str) -> str:
     if key in PROSE:
         written = _basic(fold(text))
         return written if len(written) + len(key) + 3 <= WIDTH else f'"""\n{_wrapped(text, "")}\n"""'
-    if key == "query" and "'''" not in text and all(c.isprintable() or c in "\n\t" for c in text):
+    return _multi_line(text) if "\n" in text else _basic(text)
+
+
+def _query(text: Any) -> str:
+    """A query, between line breaks that mean nothing."""
+    if not isinstance(text, str):
+        return _inline(text)
+    if "'''" not in text and all(c.isprintable() or c in "\n\t" for c in text):
         return f"'''\n{text.strip()}\n'''"
     return _multi_line(text) if "\n" in text else _basic(text)
 

@@ -51,6 +51,7 @@ def rule_to_kibana(rule: Rule | Source, *, metadata: bool = False) -> Body:
     """
     source = rule.source if isinstance(rule, Rule) else rule
     body = _rendered(source.file)
+    said = content_of(source.file)["rule"]
     body["version"] = source.version
     if metadata:
         body["meta"] = content_of(source.file)["metadata"]
@@ -58,7 +59,7 @@ def rule_to_kibana(rule: Rule | Source, *, metadata: bool = False) -> Body:
         if key == "meta":
             if metadata and isinstance(value, dict):
                 body["meta"] = {**value, **body["meta"]}
-        elif key not in _TABLE or _canonical(key, value) == _canonical(key, body.get(key, _ABSENT)):
+        elif key not in said or _canonical(key, value) == _canonical(key, body.get(key, _ABSENT)):
             body[key] = value  # word for word as Kibana had it, unless the TOML was edited since
     return dict(sorted(body.items()))
 
