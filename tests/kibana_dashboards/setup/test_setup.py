@@ -4,12 +4,17 @@ import json
 import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
 import detection_rules
@@ -17,8 +22,13 @@ from beat_bridge.errors import DoorwatchError
 from detection_rules.rule_set import load_rules
 from kibana_dashboards.setup import kibana as asking
 from kibana_dashboards.setup.commands import kibana as command
+from kibana_dashboards.setup.options import KibanaOptions
+from responders.journal import Journal
+from responders.options import ResponderOptions
+from responders.webhook.application import create_app
 from responders.webhook.bodies import parse
-from tests.lab import kibana_contract as contract
+from responders.webhook.credentials import load_credentials
+from responders.webhook.server import WebhookServer
 from tests.lab.kibana import USER, Kibana, Space, running
 
 SHIPPED = Path(detection_rules.__file__).parent / "rules"
@@ -393,22 +403,167 @@ def test_the_ca_of_the_responder_travels_with_the_connector(kibana: Kibana, run:
     assert _outcomes(run("--only", "connector", "--responder-ca", f"{directory}/ca.pem")) == {"nothing to do"}
 
 
+@pytest.fixture
+def responder(directory: Path) -> Iterator[tuple[str, Journal]]:
+    """The responder's own webhook over HTTPS, with a journal behind it: its address and the journal."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(directory / "responder-ca.pem"))
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(directory / "responder.pem"))
+    for name in ("responder", "responder.pem"):
+        (directory / name).chmod(0o600)
+    options = ResponderOptions(
+        state_dir=str(directory / "state"),
+        port=0,
+        tls_certificate=str(directory / "responder.pem"),
+        tls_key=str(directory / "responder.pem"),
+        username="kibana",
+        password_file=str(directory / "responder"),
+    )
+    with Journal(options.journal_file) as journal:
+        app = create_app(lambda alerts: journal.submit(alerts, 0.0, 1000), lambda: True, load_credentials(options))
+        with WebhookServer(app, options) as server:
+            yield server.url, journal
+
+
 @pytest.mark.parametrize("count", [1, 2, 100])
-def test_the_template_makes_a_body_that_the_responder_takes(kibana: Kibana, run: Run, count: int) -> None:
-    """Rendered as Kibana renders it, the action's body is JSON and gives the responder every alert, without a note."""
-    run()
-    rule = next(iter(kibana.spaces["default"].rules.values()))
-    params = contract.WebhookParams(**rule["actions"][0]["params"])
+def test_alerts_reach_the_responder_the_way_that_was_set_up(
+    kibana: Kibana, run: Run, directory: Path, responder: tuple[str, Journal], count: int
+) -> None:
+    """Fired through the connector as Kibana does it, every alert of a run is in the responder's own journal."""
+    url, journal = responder
+    run(
+        "--only",
+        "connector",
+        "--only",
+        "rules",
+        "--responder-url",
+        url,
+        "--responder-ca",
+        f"{directory}/responder-ca.pem",
+    )
+    rule_id, _ = _first_rule()
     alerts = [
-        {"kibana.alert.uuid": f"u{n}", "host": {"id": "h", "name": 'a "quoted" \\ name\n'}, "process": {"pid": n}}
-        for n in range(count)
+        {
+            "kibana.alert.uuid": f"u{number}",
+            "kibana.alert.rule.name": 'A rule with "quotes"',
+            "host": {"id": "h", "name": 'a "quoted" \\ name\n'},
+            "process": {"pid": 1000 + number, "start": "2026-01-02T03:04:05Z"},
+        }
+        for number in range(count)
     ]
-    # mustache: three braces put a list's elements one behind the other with commas; two escape a text for JSON
-    body = params.body.replace("{{{context.alerts}}}", ",".join(json.dumps(alert) for alert in alerts))
-    for name, value in {"rule.id": "r", "rule.name": 'Rule "x"', "context.rule.severity": "high"}.items():
-        body = body.replace("{{" + name + "}}", json.dumps(value)[1:-1])
-    json.loads(body)
-    parsed = parse(body.encode())
-    assert parsed.notes == ()
-    assert [alert.uuid for alert in parsed.alerts] == [f"u{n}" for n in range(count)]
-    assert {alert.severity for alert in parsed.alerts} == {"high"}
+    assert kibana.fire(rule_id, alerts) == [202]
+    kept = {alert.uuid: alert for summary in journal.summaries() for alert in summary.incident.alerts}
+    assert kept.keys() == {f"u{number}" for number in range(count)}
+    assert {alert.rule_name for alert in kept.values()} == {'A rule with "quotes"'}
+    assert {alert.pid for alert in kept.values()} == set(range(1000, 1000 + count))
+
+
+def test_the_templates_body_is_json_and_taken_without_a_note(kibana: Kibana, run: Run) -> None:
+    """One alert or many: the body is JSON as it stands, and the responder's parser has nothing to mend."""
+    run("--only", "connector", "--only", "rules")
+    rule = next(iter(kibana.spaces["default"].rules.values()))
+    for count in (1, 2, 100):
+        alerts = ",".join(json.dumps({"kibana.alert.uuid": f"u{number}"}) for number in range(count))
+        body = rule["actions"][0]["params"]["body"].replace("{{{context.alerts}}}", alerts)
+        json.loads(body)
+        parsed = parse(body.replace("{{context.rule.severity}}", "high").encode())
+        assert (parsed.notes, len(parsed.alerts)) == ((), count)
+        assert {alert.severity for alert in parsed.alerts} == {"high"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"success": False, "errors": [{"error": {"type": "conflict"}}]}, "an object of another space stands"),
+        (
+            {"success": False, "errors": [{"error": {"type": "missing_references", "references": [{"id": "logs-*"}]}}]},
+            r"what it stands on is not there: logs-\*",
+        ),
+        ({"success": False, "errors": [{"error": {"type": "unknown", "message": "too\nnew"}}]}, "imported: too new"),
+        ({"success": True, "successCount": 0}, "no reason given"),
+        ([], "no reason given"),
+    ],
+)  # fmt: skip
+def test_an_import_that_fails_inside_a_200_is_a_failure(kibana: Kibana, run: Run, answer: Any, problem: str) -> None:
+    """Kibana answers 200 whatever became of an import; what failed stands inside, and is told in one line."""
+    kibana.faults.append(("saved_objects/_import", lambda: (200, answer)))
+    with pytest.raises(DoorwatchError, match=problem) as caught:
+        run("--only", "dashboards")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_elastic_itself_installed_is_left_alone(kibana: Kibana, run: Run) -> None:
+    """A prebuilt rule or pack of the same id or name differs, and is never taken for ours."""
+    run()
+    rule_id, _ = _first_rule()
+    kibana.edit_rule(rule_id, severity="low")
+    kibana.spaces["default"].rules[rule_id]["immutable"] = True
+    pack = next(iter(kibana.spaces["default"].packs.values()))
+    pack["queries"].popitem()
+    pack["read_only"] = True
+    rows = _rows(run("--overwrite"), action="differs")
+    assert {row["detail"] for row in rows} == {
+        "a prebuilt rule of Elastic's has this id", "a prebuilt pack has this name",
+    }  # fmt: skip
+
+
+def test_a_server_that_does_not_answer_is_given_up(kibana: Kibana, directory: Path) -> None:
+    """The time-out holds for the whole answer."""
+    go = threading.Event()
+    kibana.faults.append(("status", lambda: (200, {"waited": go.wait(30)})))
+    options = KibanaOptions(
+        url=kibana.url, ca_file=f"{directory}/ca.pem", api_key_file=f"{directory}/api-key", request_timeout=0.3
+    )
+    with asking.Kibana(options) as reached, pytest.raises(DoorwatchError, match=r"no answer within 0\.3 s"):
+        asking.check_version_and_space(reached)
+    go.set()
+
+
+def test_nothing_listening_is_said(directory: Path) -> None:
+    """No server: one line with the address and the reason."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{unused.getsockname()[1]}"
+        arguments = ["--url", url, "--ca", f"{directory}/ca.pem", "--api-key-file", f"{directory}/api-key"]
+        (directory / "api-key").write_text("x\n")
+        trustme.CA().cert_pem.write_to_path(f"{directory}/ca.pem")
+        result = CliRunner().invoke(command, arguments)
+    assert re.search(r"https://127\.0\.0\.1:\d+: cannot be reached: .*refused", str(result.exception))
+
+
+def test_the_environment_does_not_choose_the_credential(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ~/.netrc and a CA bundle out of the environment change nothing."""
+    (directory / "netrc").write_text("machine localhost login other password wrong\n")
+    (directory / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(directory / "netrc"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(directory / "nowhere.pem"))
+    assert run("--only", "connector", "--dry-run")
+
+
+def test_without_requests_the_extra_is_named() -> None:
+    """Where the library is not installed, one line says which extra brings it."""
+    code = (
+        "import sys; sys.modules['requests'] = None\n"
+        "from beat_bridge.errors import MissingExtraError\n"
+        "try:\n    import kibana_dashboards.setup.kibana\n"
+        "except MissingExtraError as error:\n    print(error)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'doorwatch[kibana]'" in answer.stdout
+
+
+def test_people_see_the_plan_and_what_became_of_it(kibana: Kibana, directory: Path) -> None:
+    """The table names every object; the last line says what was done, or that there is nothing to do."""
+    arguments = ["--url", kibana.url, "--ca", f"{directory}/ca.pem", "--api-key-file", f"{directory}/api-key"]
+    arguments += ["--only", "dashboards"]
+    assert "would change" in " ".join(CliRunner().invoke(command, [*arguments, "--dry-run"]).stdout.split())
+    first = CliRunner().invoke(command, arguments).stdout
+    assert "create dashboard [Doorwatch] Overview ..." in first
+    assert first.endswith("5 changes made.\n")
+    next(iter(kibana.spaces["default"].objects.values()))["attributes"]["title"] = "mine"
+    assert (
+        "Nothing to do.\n1 were changed in Kibana and stay as they are" in CliRunner().invoke(command, arguments).stdout
+    )
