@@ -43,7 +43,11 @@ _PID_FILES = Coverage(
 
 
 class Introspection:
-    """Looks at one guest again and again; types and layouts are worked out once."""
+    """Looks at one guest in one boot again and again; types and layouts are worked out once.
+
+    After a restart, what is left of the kernel before lies in RAM until its pages are needed. Memory alone does not
+    always tell it from one that runs: whoever looks at a guest that may be restarted asks its hypervisor too (`sight`).
+    """
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class Introspection:
         except FaultError as error:
             raise DoorwatchError(f"the guest's boot id cannot be read: {error}") from error
         self._budget = budget_seconds
+        self._boot_id = ""
 
     def baseline(self) -> Baseline:
         """The state of the kernel's code and read-only data at the last look, to be kept for this boot."""
@@ -95,8 +100,9 @@ class Introspection:
             host, booted_at = identity(self._prog, self._host_id), boot_time(self._prog)
         except (FaultError, LookupError) as error:
             raise DoorwatchError(f"the guest cannot be looked at any more ({error}): has it been restarted?") from error
-        if not same:
+        if not same or (self._boot_id and host.boot_id != self._boot_id):
             raise DoorwatchError("the guest's kernel is not where it was: it has been restarted: look for it anew")
+        self._boot_id = host.boot_id
         found = _Pass(self._prog, booted_at, self._integrity)
         found.run()
         return Inventory(
@@ -155,6 +161,8 @@ class _Pass:
         everyone, held, shown = Leaders(), Holdings(), Tables()
         with gaps["processes"].question("the lists of tasks"):
             everyone = leaders(prog, gaps["processes"])
+        if not gaps["processes"].complete:
+            gaps["socket_filters"].lose("open descriptors", FaultError("not every process is known", 0))
         with gaps["socket_filters"].question("open descriptors"):
             held = holdings(prog, everyone.tasks, gaps["socket_filters"], everyone=gaps["processes"].complete)
         with gaps["packet_sockets"].question("the tables of sockets"):

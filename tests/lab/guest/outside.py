@@ -8,7 +8,7 @@ import contextlib
 import mmap
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Self
 
 from tests.lab.guest import plants
@@ -66,15 +66,19 @@ class Outside:
 
     def offset(self, address: int) -> int:
         """Where in the RAM file a virtual address of the kernel lies, as the kernel's own page table says."""
+        _, entry, size = self.mapping(address)
+        return self._in_file((entry & FRAME & -size) + address % size)
+
+    def mapping(self, address: int) -> tuple[int, int, int]:
+        """Where in the RAM file the page table entry of an address lies, the entry, and the bytes that it maps."""
         table = self._page_table
         for shift in self._shifts:
             place = self._in_file(table + (address >> shift & 0x1FF) * 8)
             (entry,) = struct.unpack_from("<Q", self._ram, place)
             assert entry & PRESENT, f"{address:#x} is not mapped"
-            table = entry & FRAME
             if shift == PAGE_SHIFTS[-1] or entry & LARGE:
-                size = 1 << shift
-                return self._in_file((table & -size) + address % size)
+                return place, entry, 1 << shift
+            table = entry & FRAME
         raise AssertionError("the last level always maps a page")
 
     def _in_file(self, physical: int) -> int:
@@ -113,6 +117,19 @@ class Outside:
                 self._write(address, change.before)
 
     @contextlib.contextmanager
+    def still(self, changes: Mapping[int, bytes]) -> Iterator[None]:
+        """Other bytes at some virtual addresses, while the guest stands still: nobody meets them there."""
+        with paused(self._guest.monitor_path):
+            before = {address: self.read(address, len(data)) for address, data in changes.items()}
+            try:
+                for address, data in changes.items():
+                    self._write(address, data)
+                yield
+            finally:
+                for address, data in before.items():
+                    self._write(address, data)
+
+    @contextlib.contextmanager
     def changed_syscall(self) -> Iterator[Change]:
         """An unused system call's entry in `sys_call_table` leads to another function of the kernel."""
         entry = struct.pack("<Q", self.symbols[STAND_IN])
@@ -132,11 +149,37 @@ class Outside:
 
         It must live until this ends.
         """
-        with plants.module(self._guest, LAYOUT_MODULE) as layout:
-            self._guest.put(f"/sys/module/{LAYOUT_MODULE}/parameters/find", str(pid).encode(), mode=None)
-            task = int(self._guest.get(f"/sys/module/{LAYOUT_MODULE}/parameters/task"))
-        with self._unlinked(self.symbols["init_task"] + layout["task_tasks"], task + layout["task_tasks"]):
+        layout = self._layout(pid)
+        task, tasks = layout["task"], layout["task_tasks"]
+        with self._unlinked(self.symbols["init_task"] + tasks, task + tasks):
             yield task
+
+    @contextlib.contextmanager
+    def unnumbered_task(self, pid: int) -> Iterator[int]:
+        """The table of process ids leads to a process no more, and it runs on; the address of that place in the table.
+
+        No signal reaches it and /proc does not show it. It must live until this ends.
+        """
+        place = self._layout(pid)["pid_slot"]
+        with paused(self._guest.monitor_path):
+            kept = self.read_word(place)
+            self._write_word(place, 0)
+        try:
+            yield place
+        finally:
+            with paused(self._guest.monitor_path):
+                self._write_word(place, kept)
+
+    def task(self, pid: int) -> int:
+        """The address of a process's `task_struct`."""
+        return self._layout(pid)["task"]
+
+    def _layout(self, pid: int) -> dict[str, int]:
+        """What the layout module tells, of a process too."""
+        parameters = f"/sys/module/{LAYOUT_MODULE}/parameters"
+        with plants.module(self._guest, LAYOUT_MODULE) as layout:
+            self._guest.put(f"{parameters}/find", str(pid).encode(), mode=None)
+            return layout | {name: int(self._guest.get(f"{parameters}/{name}")) for name in ("task", "pid_slot")}
 
     @contextlib.contextmanager
     def unlinked_module(self, name: str) -> Iterator[int]:

@@ -12,9 +12,16 @@ from doorwatch.demo import emulator as demo
 from tests.lab.guest.qemu import Guest
 
 SOCKET_PROGRAMS = ("raw_socket", "ebpf_socket", "parked_socket")
-PROGRAMS = (*SOCKET_PROGRAMS, "network_program", "crowd", "bustle")
+PROGRAMS = (*SOCKET_PROGRAMS, "network_program", "crowd", "bustle", "spinning")
 """Modules of `planted`."""
-KPROBE_MODULE = "doorwatch_kprobe"
+FTRACE_MODULE, KPROBE_MODULE, LIVEPATCH_MODULE, NETFILTER_MODULE = (
+    f"doorwatch_{what}" for what in ("ftrace", "kprobe", "livepatch", "netfilter")
+)
+
+
+_SYSFS = f"/sys/kernel/livepatch/{LIVEPATCH_MODULE}"
+_END_LIVE_PATCH = f"echo 0 >{_SYSFS}/enabled && while test -e {_SYSFS}; do sleep 0.1; done"
+"""A live patch goes when no task is in its code any more; then its directory is gone."""
 
 
 class Planted(NamedTuple):
@@ -56,7 +63,9 @@ def module(guest: Guest, name: str = KPROBE_MODULE) -> Iterator[dict[str, int]]:
     guest.check("modprobe", name)
     try:
         directory = f"/sys/module/{name}/parameters"
-        names = guest.check("ls", directory).split()
+        names = guest.run(["ls", directory]).out.decode().split()
         yield {name: int(guest.get(f"{directory}/{name}")) for name in names if name != "find"}
     finally:
+        if name == LIVEPATCH_MODULE:
+            guest.check("sh", "-c", _END_LIVE_PATCH, timeout=120)
         guest.check("rmmod", name)

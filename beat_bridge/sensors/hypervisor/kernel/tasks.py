@@ -16,6 +16,8 @@ from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
 
 MOST_CPUS = 8192
 """CONFIG_NR_CPUS with CONFIG_MAXSMP."""
+_FIRST = 1
+"""Process id of init: the kernel panics when it ends."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,9 @@ def leaders(prog: Program, gaps: Gaps) -> Leaders:
             if found.tasks.setdefault(pid, leader) != leader:
                 doubles.append((pid, leader))
             found.seen_by[pid].add(name)
+    if _FIRST not in found.tasks:
+        missing = "no list shows the first process, without which no kernel runs: has the guest been restarted?"
+        gaps.lose("the lists of processes", FaultError(missing, 0))
     if doubles:
         # a thread that executes a program takes its leader's place; both can lead for a moment only
         view(prog).again()

@@ -133,10 +133,8 @@ class _Domain:
 
 def _attach_file(path: Path, name: str) -> "Libvmi":
     """The same for a file, which must be there: libvmi 0.14 crashes the process where it is not."""
-    descriptor, size = open_regular(path, "RAM file")
+    descriptor, _ = open_regular(path, "RAM file")
     try:
-        if not size:
-            raise DoorwatchError(f"{path}: this RAM file is empty")
         return _attach(f"/proc/self/fd/{descriptor}", Driver.FILE, name)
     finally:
         os.close(descriptor)

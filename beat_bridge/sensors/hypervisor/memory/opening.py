@@ -15,7 +15,7 @@ def open_regular(path: Path, what: str) -> tuple[int, int]:
         what: What it should be, for the error line: `RAM file`.
 
     Raises:
-        DoorwatchError: It cannot be opened, or is no regular file.
+        DoorwatchError: It cannot be opened, is no regular file, or is empty.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not make us wait
@@ -25,4 +25,7 @@ def open_regular(path: Path, what: str) -> tuple[int, int]:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise DoorwatchError(f"{path}: a {what} must be a regular file")
+    if not status.st_size:
+        os.close(descriptor)
+        raise DoorwatchError(f"{path}: this {what} is empty")
     return descriptor, status.st_size

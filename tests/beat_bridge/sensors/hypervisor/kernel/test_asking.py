@@ -91,7 +91,7 @@ def test_what_has_ended_is_no_gap() -> None:
     """Of what cannot be read, what no list shows any more is passed over, the rest is read again, or told."""
     assert list(_reader({})) == [("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")]
     found = dict(_reader({"b": 1, "c": 9, "d": 9}))
-    assert (found["a"], found["b"], found.keys()) == ("A", "B", {"a", "b", "d"})
+    assert (found["a"], found["b"], set(found)) == ("A", "B", {"a", "b", "d"})
     assert isinstance(found["d"], FaultError)
 
 
