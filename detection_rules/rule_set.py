@@ -8,7 +8,7 @@ from typing import Any
 
 from beat_bridge.errors import DoorwatchError
 from detection_rules.language import Document, Match, Plan, Predicate, QueryError, compile_rule_query, match_all
-from detection_rules.language.fields import reader
+from detection_rules.language.fields import fetcher, reader
 from detection_rules.language.patterns import wildcard
 from detection_rules.language.terms import Terms, demanded_terms
 from detection_rules.language.values import as_number, as_text
@@ -151,15 +151,19 @@ class Selection:
         for at, rule in enumerate(rules):
             for name, value in rule.terms or ():
                 tables.setdefault(name, {}).setdefault(value, []).append(at)
-        self._tables = [(reader(name), table) for name, table in tables.items()]
+        self._tables = [(fetcher(name), table) for name, table in tables.items()]
 
     def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
         """Those that fire, in the order given."""
         candidates = set(self._always)
-        for read, table in self._tables:
-            for value in read(document):
-                if type(value) is str and (asked := table.get(value.lower())):
-                    candidates.update(asked)
+        for fetch, table in self._tables:
+            value = fetch(document)
+            if type(value) is str:
+                candidates.update(table.get(value.lower(), ()))
+            elif type(value) is list:
+                for each in value:
+                    if type(each) is str:
+                        candidates.update(table.get(each.lower(), ()))
         rules = self._rules
         return tuple(rules[at] for at in sorted(candidates) if rules[at].holds(document))
 

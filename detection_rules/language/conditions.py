@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
-from detection_rules.language.fields import Document, Predicate, Reader
+from detection_rules.language.fields import Document, Fetch, Predicate
 from detection_rules.language.values import Test
 
 
 def every(conditions: Sequence[Predicate]) -> Predicate:
     """All hold, asked in order."""
+    if len(conditions) == 2:
+        first, second = conditions
+        return lambda document: first(document) and second(document)
 
     def holds(document: Document) -> bool:
         for condition in conditions:  # noqa: SIM110 - all() over a generator costs half as much again
@@ -20,6 +23,9 @@ def every(conditions: Sequence[Predicate]) -> Predicate:
 
 def some(conditions: Sequence[Predicate]) -> Predicate:
     """At least one holds, asked in order."""
+    if len(conditions) == 2:
+        first, second = conditions
+        return lambda document: first(document) or second(document)
 
     def holds(document: Document) -> bool:
         for condition in conditions:  # noqa: SIM110 - as above
@@ -35,29 +41,34 @@ def opposite(condition: Predicate) -> Predicate:
     return lambda document: not condition(document)
 
 
-def any_value(read: Reader, test: Test) -> Predicate:
+def any_value(fetch: Fetch, test: Test) -> Predicate:
     """One of the field's values passes; a field without values has none that could."""
 
     def holds(document: Document) -> bool:
-        for value in read(document):  # noqa: SIM110 - as above
-            if test(value):
-                return True
-        return False
+        value = fetch(document)
+        if type(value) is list:
+            for each in value:  # noqa: SIM110 - as above
+                if test(each):
+                    return True
+            return False
+        return value is not None and test(value)
 
     return holds
 
 
-def any_value_or_null(read: Reader, test: Test) -> Predicate:
+def any_value_or_null(fetch: Fetch, test: Test) -> Predicate:
     """The same, where a missing field stands for null, which the test may take."""
     of_null = test(None)
+    if not of_null:
+        return any_value(fetch, test)
 
     def holds(document: Document) -> bool:
-        values = read(document)
-        if not values:
-            return of_null
-        for value in values:  # noqa: SIM110 - as above
-            if test(value):
-                return True
-        return False
+        value = fetch(document)
+        if type(value) is list:
+            for each in value:
+                if test(each):
+                    return True
+            return not value
+        return value is None or test(value)
 
     return holds

@@ -16,10 +16,10 @@ from operator import itemgetter
 from typing import Any, Final
 
 from detection_rules.language import eql_ast as ast
-from detection_rules.language.conditions import any_value_or_null, every, opposite, some
+from detection_rules.language.conditions import any_value, any_value_or_null, every, opposite, some
 from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.language.eql_kinds import is_condition, paths
-from detection_rules.language.fields import Document, Predicate, reader
+from detection_rules.language.fields import Document, Predicate, fetcher, reader
 from detection_rules.language.patterns import wildcards
 from detection_rules.language.regular_expressions import compile_expression
 from detection_rules.language.values import Test, as_boolean, as_instant, as_number, as_text, equals, ordered
@@ -47,8 +47,8 @@ def compile_query(query: ast.EventQuery) -> Predicate:
     if query.category is None:
         return condition
     category = query.category
-    categories = reader("event.category")
-    return lambda document: category in categories(document) and condition(document)
+    of_category = any_value(fetcher("event.category"), lambda value: bool(value == category))
+    return lambda document: of_category(document) and condition(document)
 
 
 def _condition(node: ast.Expression) -> Predicate:  # noqa: PLR0911 - one return for each kind of node
@@ -86,6 +86,8 @@ def _comparison(node: ast.Comparison) -> Predicate:
     if constant is None:
         return _over(left, lambda value: value is None) if comparator == "==" else _never
     test: Test = equals(constant) if comparator == "==" else ordered(comparator, constant)
+    if isinstance(left, ast.Field):
+        return any_value(fetcher(left.path), test)
     return _over(left, lambda value: value is not None and test(value))
 
 
@@ -100,6 +102,8 @@ def _choices(node: ast.Membership) -> Test:
         return lambda value: (text := as_text(value)) is not None and text.lower() in folded
     texts = frozenset(constant for constant in constants if isinstance(constant, str))
     tests = [equals(constant) for constant in constants if not isinstance(constant, str) or as_instant(constant)]
+    if not tests:
+        return lambda value: value in texts if type(value) is str else as_text(value) in texts
     return lambda value: value is not None and (as_text(value) in texts or any(test(value) for test in tests))
 
 
@@ -127,7 +131,7 @@ def _over(node: ast.Expression, test: Test) -> Predicate:
     if len(fields) > 1:
         return _any_combination(fields, _after(_compute(node, {path: at for at, path in enumerate(fields)}), test))
     passes = test if compute is None else _after(compute, test)
-    return any_value_or_null(reader(fields[0]), passes)
+    return any_value_or_null(fetcher(fields[0]), passes)
 
 
 def _any_combination(fields: list[str], passes: Test) -> Predicate:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from detection_rules.language import kql_ast as ast
 from detection_rules.language.addresses import address, block
 from detection_rules.language.conditions import any_value, every, opposite, some
-from detection_rules.language.fields import Document, Predicate, leaves, objects, reader
+from detection_rules.language.fields import Document, Predicate, fetcher, leaves, objects, reader
 from detection_rules.language.patterns import segments
 from detection_rules.language.values import (
     Test,
@@ -45,7 +45,7 @@ def compile_query(query: ast.Query, within: str = "") -> Predicate:  # noqa: PLR
             read = reader(query.field.removeprefix(within))
             return lambda document: bool(read(document))
         case ast.Range() | ast.Equals():
-            return any_value(reader(query.field.removeprefix(within)), _test(query.field, query))
+            return any_value(fetcher(query.field.removeprefix(within)), _test(query.field, query))
         case ast.InFields():
             return _in_fields(query, within)
         case ast.Nested():
