@@ -117,18 +117,18 @@ class OrderByName(Strict, frozen=True, tag_field="type", tag="alphabetical"):
 
 
 class TermsParams(Strict, frozen=True, kw_only=True):
-    """Which values are told, in which order."""
+    """Which values are told, in which order: the largest first and no others, as the reader of panels takes it."""
 
     size: Annotated[int, msgspec.Meta(ge=1, le=1000)]
     orderBy: OrderByColumn | OrderByName
-    orderDirection: Literal["asc", "desc"]
-    otherBucket: bool
-    missingBucket: bool
+    orderDirection: Literal["desc"]
+    otherBucket: Literal[False]
+    missingBucket: Literal[False]
     parentFormat: Named
-    include: list[str]
-    exclude: list[str]
-    includeIsRegex: bool
-    excludeIsRegex: bool
+    include: Annotated[list[str], msgspec.Meta(max_length=0)]
+    exclude: Annotated[list[str], msgspec.Meta(max_length=0)]
+    includeIsRegex: Literal[False]
+    excludeIsRegex: Literal[False]
 
 
 class Terms(_Column, frozen=True, kw_only=True, tag="terms"):
@@ -143,8 +143,8 @@ class DateHistogramParams(Strict, frozen=True):
     """How wide a bar is."""
 
     interval: Literal["auto"]
-    includeEmptyRows: bool
-    dropPartials: bool
+    includeEmptyRows: Literal[True]
+    dropPartials: Literal[False]
 
 
 class DateHistogram(_Column, frozen=True, kw_only=True, tag="date_histogram"):
@@ -292,11 +292,38 @@ class Options(Strict, frozen=True):
     hidePanelTitles: bool
 
 
+class FilterState(Strict, frozen=True):
+    """Whether a filter follows its reader to other dashboards: it does not."""
+
+    store: Literal["appState"]
+
+
+class FilterMeta(Strict, frozen=True, kw_only=True):
+    """What Kibana shows of a filter."""
+
+    alias: Text
+    disabled: Literal[False]
+    negate: Literal[False]
+    type: Literal["phrases"]
+    key: Literal["data_stream.dataset"]
+    field: Literal["data_stream.dataset"]
+    params: list[str]
+    indexRefName: Text
+
+
+class Filter(Strict, frozen=True, kw_only=True, rename={"state": "$state"}):
+    """A filter of the dashboard's own."""
+
+    state: FilterState
+    meta: FilterMeta
+    query: dict[str, Any]
+
+
 class SearchSource(Strict, frozen=True):
     """`searchSourceJSON`."""
 
     query: Query
-    filter: list[dict[str, Any]]
+    filter: tuple[Filter]
 
 
 class Meta(Strict, frozen=True):

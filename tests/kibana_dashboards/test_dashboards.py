@@ -156,6 +156,10 @@ def test_every_dashboard_keeps_to_our_data() -> None:
     datasets = {name.removeprefix("logs-") for name in index_templates()}
     for board in BOARDS:
         assert set(lens.filtered_datasets(board)) == datasets
+        (only,) = json.loads(board["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])["filter"]
+        asked = only["query"]["bool"]
+        assert asked["minimum_should_match"] == 1
+        assert {phrase["match_phrase"]["data_stream.dataset"] for phrase in asked["should"]} == datasets
         assert all(panel.query.startswith('data_stream.dataset: "doorwatch.') for panel in lens.panels(board))
 
 
