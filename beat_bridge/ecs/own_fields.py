@@ -180,6 +180,12 @@ BPF = (
     _field("bpf.tag", _K, "Of a program: the kernel's hash over its instructions.", "6deef7357e7b4530"),
     _field("bpf.map_ids[]", _L, "Of a program: ids of the maps it uses.", "7"),
     _field("bpf.program_id", _L, "Of a link: the program it attaches.", "42"),
+    _field(
+        "bpf.seen_by[]",
+        _K,
+        "What showed it, seen from outside: its table (prog_idr, map_idr, link_idr), or without that in_use alone.",
+        "prog_idr",
+    ),
 )
 COVERAGE = (
     _field("coverage.sensor", _K, "Which sensor gives account.", "socket_filters"),

@@ -234,7 +234,7 @@ def module_part(module: KernelModule) -> Body:
 
 def bpf_part(thing: BpfProgram | BpfMap | BpfLink) -> Body:
     """An eBPF program, map or link."""
-    fields: Body = {"id": thing.id, "type": thing.type}
+    fields: Body = {"id": thing.id, "type": thing.type, "seen_by": list(thing.seen_by)}
     if isinstance(thing, BpfProgram):
         fields |= {"object": "program", "name": thing.name, "tag": thing.tag, "map_ids": list(thing.map_ids)}
     elif isinstance(thing, BpfMap):

@@ -51,6 +51,8 @@ class BpfProgram(Value, frozen=True, kw_only=True):
     """The kernel's hash over its instructions, in hexadecimal."""
     map_ids: tuple[int, ...] = ()
     """Maps it uses, sorted."""
+    seen_by: tuple[str, ...] = ()
+    """What showed it, where the viewpoint asks several: its table `prog_idr`, or without that `in_use` alone."""
 
 
 class BpfMap(Value, frozen=True, kw_only=True):
@@ -61,6 +63,8 @@ class BpfMap(Value, frozen=True, kw_only=True):
     name: str = ""
     type: str = ""
     """BPF_MAP_TYPE_* in small letters."""
+    seen_by: tuple[str, ...] = ()
+    """As of a program: `map_idr` or `in_use`."""
 
 
 class BpfLink(Value, frozen=True, kw_only=True):
@@ -70,3 +74,5 @@ class BpfLink(Value, frozen=True, kw_only=True):
     type: str = ""
     """BPF_LINK_TYPE_* in small letters."""
     program_id: int = 0
+    seen_by: tuple[str, ...] = ()
+    """As of a program: `link_idr`."""

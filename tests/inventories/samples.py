@@ -114,7 +114,14 @@ def documents() -> list[Document]:
         *bpfdoor().processes,
         *bpfdoor().sockets,
         module(),
-        BpfProgram(id=42, name="count_packets", type="socket_filter", tag="6deef7357e7b4530", map_ids=(7,)),
+        BpfProgram(
+            id=42,
+            name="count_packets",
+            type="socket_filter",
+            tag="6deef7357e7b4530",
+            map_ids=(7,),
+            seen_by=("prog_idr",),
+        ),
         BpfMap(id=7, name="counts", type="hash"),
         BpfLink(id=3, type="tracing", program_id=42),
         coverage=(

@@ -1,7 +1,8 @@
 """Do the lists of one kernel agree, in one look from outside?
 
-A process is in the list of tasks and in the table of process ids, a live module in the list, under /sys/module and in
-the tree of code, a packet socket in its namespace's list. What is taken out of one of them is still in the others.
+A process is in the list of tasks and in the table of process ids; a live module in the list, under /sys/module and in
+the tree of code; a packet socket in its namespace's list; an eBPF program or map that is in use in its table. What is
+taken out of one of them is still in the others.
 
 One look at a running guest may read one list before and another after a thing began: what is found here is a candidate,
 which `confirm` settles. Not asked: run queues (what sleeps is on none), the table of raw sockets (a disconnected one is
@@ -10,7 +11,16 @@ in it no more), modules that are being loaded or removed (they are put into one 
 
 from collections.abc import Iterator
 
-from beat_bridge.detectors.cross_view.questions import MODULES, PROCESSES, SOCKETS, Question, T, lists_all
+from beat_bridge.detectors.cross_view.questions import (
+    BPF_MAPS,
+    BPF_PROGRAMS,
+    MODULES,
+    PROCESSES,
+    SOCKETS,
+    Question,
+    T,
+    lists_all,
+)
 from beat_bridge.detectors.cross_view.telling import ONE_LOOK, difference
 from beat_bridge.detectors.scene import AF_PACKET, Scene
 from beat_bridge.model.base import Viewpoint
@@ -20,6 +30,8 @@ from beat_bridge.model.inventory import Inventory
 TASKS = frozenset({"task_list", "pid_table"})
 MODULE_LISTS = frozenset({"module_list", "module_kset", "module_tree"})
 PACKET_SOCKETS = frozenset({"packet_sklist"})
+PROGRAM_TABLE = frozenset({"prog_idr"})
+MAP_TABLE = frozenset({"map_idr"})
 _WORDS = {
     "task_list": "the list of tasks",
     "pid_table": "the table of process ids",
@@ -30,6 +42,9 @@ _WORDS = {
     "packet_sklist": "its namespace's list of packet sockets",
     "raw_hashinfo": "the table of raw sockets",
     "descriptor": "a process's descriptors",
+    "prog_idr": "the table of BPF programs",
+    "map_idr": "the table of BPF maps",
+    "in_use": "use",
 }
 
 
@@ -41,6 +56,8 @@ def find(scene: Scene) -> Iterator[Finding]:
     yield from _lacking(PROCESSES, TASKS, seen)
     yield from _lacking(SOCKETS, PACKET_SOCKETS, seen)
     yield from _lacking(MODULES, MODULE_LISTS, seen)
+    yield from _lacking(BPF_PROGRAMS, PROGRAM_TABLE, seen)
+    yield from _lacking(BPF_MAPS, MAP_TABLE, seen)
 
 
 def _lacking(question: Question[T], lists: frozenset[str], seen: Inventory) -> Iterator[Finding]:

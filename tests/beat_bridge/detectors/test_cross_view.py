@@ -368,6 +368,16 @@ UNLINKED = {
         module("evil"),
         "it is not in the objects behind /sys/module",
     ),
+    "program": (
+        BpfProgram(id=4, seen_by=("in_use",)),
+        BpfProgram(id=4, seen_by=("prog_idr",)),
+        "it is not in the table of BPF programs",
+    ),
+    "map": (
+        BpfMap(id=4, seen_by=("in_use",)),
+        BpfMap(id=4, seen_by=("map_idr",)),
+        "it is not in the table of BPF maps",
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from beat_bridge.detectors import detect
@@ -13,6 +14,7 @@ from beat_bridge.model.base import Verdict, Viewpoint
 from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.findings import Finding, FindingKind, Standing
 from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
 from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.memory.layout import q35
 from beat_bridge.sensors.hypervisor.memory.ram_file import RamFile
@@ -88,10 +90,14 @@ def test_modules_and_bpf_objects_are_the_same_from_both_sides(sides: Sides) -> N
         (each.name, each.instance, each.state) for each in seen.modules
     }
     assert all(each.instance for each in seen.modules)
-    assert set(inside.bpf_programs) == set(seen.bpf_programs)
-    assert set(inside.bpf_maps) == set(seen.bpf_maps)
-    assert set(inside.bpf_links) == set(seen.bpf_links)
+    assert {_plain(each) for each in seen.bpf_programs} == set(inside.bpf_programs)
+    assert {_plain(each) for each in seen.bpf_maps} == set(inside.bpf_maps)
+    assert {_plain(each) for each in seen.bpf_links} == set(inside.bpf_links)
     assert inside.bpf_links
+
+
+def _plain(thing: BpfProgram | BpfMap | BpfLink) -> BpfProgram | BpfMap | BpfLink:
+    return msgspec.structs.replace(thing, seen_by=())
 
 
 @pytest.mark.parametrize("program", ["bustle", "crowd"])
@@ -180,3 +186,20 @@ def test_a_parked_socket_is_in_both_views(sides: Sides) -> None:
         inside = product.look(sides.guest)
     assert [finding.explanation for finding in told.findings] == []
     assert planted.facts["inode"] in {each.inode for each in inside.sockets}
+
+
+def test_a_process_taken_from_the_pid_table_is_hidden_from_the_inside(sides: Sides) -> None:
+    """Where kill(2) and /proc look it is no more: its lists disagree, and the view from inside lacks it."""
+    with (
+        plants.program(sides.guest, "raw_socket") as planted,
+        Outside(sides.guest) as ram,
+        ram.unnumbered_task(planted.pid),
+    ):
+        (listed,) = confirm(_candidates(sides.outside()), sides.still())
+        told = sides.compared()
+        (compared,) = confirm(told.findings, sides.still())
+    assert listed.process is not None
+    assert (listed.kind, listed.process.pid) == (FindingKind.HIDDEN_PROCESS, planted.pid)
+    assert "it is not in the table of process ids" in listed.reasons
+    assert (compared.kind, compared.subject, compared.verdict) == (listed.kind, listed.subject, Verdict.MALICIOUS)
+    assert compared.missing_from == (Viewpoint.HOST,)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+import msgspec
 from drgn import FaultError, Program
 
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
@@ -14,7 +15,7 @@ from beat_bridge.sensors.hypervisor.kernel.records import enumerators, offset_of
 
 _MOST_MAPS = 4096
 """Of one program: MAX_USED_MAPS is 64, and each descriptor array holds more."""
-_Object = TypeVar("_Object")
+_Object = TypeVar("_Object", bound=msgspec.Struct)
 
 
 def bpf_programs(prog: Program, gaps: Gaps) -> Iterator[BpfProgram]:
@@ -88,12 +89,12 @@ def _objects(prog: Program, table: _Table, read: Callable[[int, int], _Object], 
         lacking = _lacking(prog, table, shown)
     for number, address in lacking:
         gaps.miss(f"{table.what} {number}", FaultError("it is in use, and its table does not show it", address))
-    for (number, _), found in read_each(prog, [*shown, *lacking], lambda each: read(*each), listed(walk)):
+    for each, found in read_each(prog, [*shown, *lacking], lambda each: read(*each), listed(walk)):
         if isinstance(found, FaultError):
-            gaps.miss(f"{table.what} {number}", found)
+            gaps.miss(f"{table.what} {each[0]}", found)
         else:
             gaps.examined += 1
-            yield found
+            yield msgspec.structs.replace(found, seen_by=("in_use" if each in lacking else table.idr,))
 
 
 def _lacking(prog: Program, table: _Table, shown: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
