@@ -186,7 +186,7 @@ class Sight:
                 if len(still) == 1 and (standing is None or standing.incarnation.resets == 0):
                     return self._profile(memory, None)  # alone, and never known to have been reset: idle, or a dump
                 raise
-            if standing is None or _ticks(memory, profile):
+            if standing is None or (standing.state is GuestState.RUNNING and _ticks(memory, profile)):
                 return profile
             still.append(profile.boot)
 

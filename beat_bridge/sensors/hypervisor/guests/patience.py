@@ -19,7 +19,7 @@ class _Errand(Generic[T]):
         self._too_late = too_late
         self._lock = threading.Lock()
         self._given_up = False
-        self.done = threading.Event()
+        self._done = threading.Event()
         self.value: T
         self.error: BaseException | None = None
 
@@ -36,15 +36,19 @@ class _Errand(Generic[T]):
             with contextlib.suppress(Exception):  # whoever gave it up has told so; nobody is left to be told more
                 self._too_late()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; whether it came in time."""
+        return self._done.wait(seconds)
+
     def _ended_too_late(self) -> bool:
         with self._lock:
-            self.done.set()
+            self._done.set()
             return self._given_up
 
     def give_up(self) -> bool:
         """Wait no longer; False if it has ended after all."""
         with self._lock:
-            self._given_up = not self.done.is_set()
+            self._given_up = not self._done.is_set()
             return self._given_up
 
 
@@ -90,7 +94,7 @@ class Worker:
         self._errands.put(errand)
         limit = seconds or self._seconds
         try:
-            errand.done.wait(limit)
+            errand.wait(limit)
         finally:
             given_up = errand.give_up()  # also where waiting was interrupted
         if given_up:
