@@ -1,4 +1,4 @@
-"""What the languages can say, as a table made from the code."""
+"""What the languages can say and what the lint asks, as tables made from the code."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,7 @@ from detection_rules.language.eql_ast import UNITS, Comparator, Matcher, Operato
 from detection_rules.language.eql_functions import FUNCTIONS, Signature
 from detection_rules.language.eql_sequences import MOST_RUNS
 from detection_rules.language.parsing import MAX_CHARACTERS, MAX_DEPTH
+from detection_rules.lint import CHECKS
 
 _SEQUENCE = (
     "`sequence by host.id, ?user.id with maxspan=15m [a where ...] by x with runs=3 ![b where ...] by y "
@@ -34,6 +35,12 @@ def render_language() -> str:
         ("bounds", f"{MAX_CHARACTERS:,} characters, {MAX_DEPTH} levels of nesting"),
     ]
     return "\n".join(["| EQL | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows)]) + "\n"
+
+
+def render_checks() -> str:
+    """The lint's checks in Markdown (docs/rules.md holds it; a test compares)."""
+    rows = (f"| `{check.name}` | {check.level} | {_cell(check.recommendation)} |" for check in CHECKS)
+    return "\n".join(["| check | level | what to do |", "|---|---|---|", *rows]) + "\n"
 
 
 def _code(words: Iterable[str]) -> str:

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from beat_bridge.ecs.reference import render_fields
+from detection_rules import load_rules
+from detection_rules.coverage import render_coverage
 from doorwatch.configuration import Configuration
 from doorwatch.reference import configuration_reference
 from kibana_dashboards.pictures import pictures
@@ -16,6 +18,7 @@ FOLDER = Path(__file__).parent
 GENERATORS: dict[str, Callable[[], str]] = {
     # file in this folder: what writes it
     "configuration.md": lambda: configuration_reference(Configuration),
+    "coverage.md": lambda: render_coverage(load_rules()),
     "dashboards.md": render_dashboards,
     "fields.md": render_fields,
     "osquery.md": render_packs,

@@ -1,10 +1,12 @@
 """docs/rules.md says what the code does."""
 
+import re
 from pathlib import Path
 
-from detection_rules import compile_query
+from detection_rules import compile_query, load_rules
+from detection_rules.coverage import render_coverage
 from detection_rules.language.eql_functions import FUNCTIONS
-from detection_rules.reference import render_language
+from detection_rules.reference import render_checks, render_language
 
 PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 
@@ -12,6 +14,24 @@ PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 def test_the_table_on_disk_is_the_table() -> None:
     """docs/rules.md holds the table of the language as the code gives it."""
     assert render_language() in PAGE.read_text("utf-8")
+
+
+def test_the_table_of_checks_is_the_table() -> None:
+    """docs/rules.md holds the lint's checks as the code gives them."""
+    assert render_checks() in PAGE.read_text("utf-8")
+
+
+def test_every_rule_is_on_the_page() -> None:
+    """The table of rules names each that comes with Doorwatch, and no other."""
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| [A-Za-z, ']+ \| ", PAGE.read_text("utf-8").split("## Editing")[0], re.MULTILINE
+    )
+    assert rows == [rule.stem for rule in load_rules()]
+
+
+def test_coverage_on_disk_is_what_the_rules_give() -> None:
+    """docs/coverage.md is made from the rules as they are."""
+    assert PAGE.with_name("coverage.md").read_text("utf-8") == render_coverage(load_rules())
 
 
 def test_every_function_can_be_called() -> None:
