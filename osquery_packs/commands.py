@@ -34,43 +34,17 @@ def osquery() -> None:
 def list_packs(directory: Path, output: str) -> None:
     """The queries with what each costs: processor time on a host of 500 processes, an estimate."""
     packs = load_packs(directory)
-    rows = [(pack, name, query, cost(query)) for pack in packs for name, query in pack.queries.items()]
     if output == "json":
-        print_json_lines(
-            {
-                "pack": pack.name,
-                "query": name,
-                "interval": query.interval,
-                "severity": query.severity,
-                "techniques": query.techniques,
-                "version": query.version,
-                "needs": pack.needs,
-                "cost": estimate,
-            }
-            for pack, name, query, estimate in rows
-        )
+        print_json_lines(_described(pack, name) for pack in packs for name in pack.queries)
         return
-    print_table(
-        "osquery queries",
-        ("pack", "query", "every", "severity", "from", "a run", "a day"),
-        [
-            (
-                pack.name.removeprefix("doorwatch-"),
-                name,
-                f"{query.interval} s",
-                query.severity,
-                query.version,
-                f"{estimate.milliseconds:.1f} ms",
-                f"{estimate.seconds_a_day:.0f} s",
-            )
-            for pack, name, query, estimate in rows
-        ],
-    )
+    for pack in packs:
+        print_table(
+            pack.name, ("query", "every", "severity", "a run", "a day"), [_row(pack, name) for name in pack.queries]
+        )
+        if pack.needs:
+            click.echo(f"Needs {pack.needs}.")
     anywhere = tuple(pack for pack in packs if not pack.needs)
     click.echo(f"All that run anywhere take about {total(anywhere):.2%} of one core.")
-    for pack in packs:
-        if pack.needs:
-            click.echo(f"{pack.name} needs {pack.needs}.")
 
 
 @osquery.command()
@@ -118,21 +92,20 @@ def test(context: click.Context, directory: Path, output: str) -> None:
         print_json_lines(failures)
     else:
         failed = {(failure.pack, failure.query) for failure in failures}
-        print_table(
-            "osquery queries",
-            ("pack", "query", "must find", "must not", ""),
-            [
-                (
-                    pack.name.removeprefix("doorwatch-"),
-                    name,
-                    str(len(proof[name].found)),
-                    str(len(proof[name].not_found)),
-                    "FAILED" if (pack.name, name) in failed else "holds",
-                )
-                for pack, proof in proofs
-                for name in pack.queries
-            ],
-        )
+        for pack, proof in proofs:
+            print_table(
+                pack.name,
+                ("query", "must find", "must not", ""),
+                [
+                    (
+                        name,
+                        str(len(proof[name].found)),
+                        str(len(proof[name].not_found)),
+                        "FAILED" if (pack.name, name) in failed else "holds",
+                    )
+                    for name in pack.queries
+                ],
+            )
         for failure in failures:
             click.echo(
                 f"{failure.pack} {failure.query}: {failure.case} expected {failure.expected}, got {failure.actual}"
@@ -159,6 +132,32 @@ def extension(path: str, timeout: int, interval: int, *, verbose: bool) -> None:
     from osquery_packs.extension.serving import serve  # noqa: PLC0415 - loads osquery's libraries
 
     serve(path, timeout=timeout, interval=interval)
+
+
+def _described(pack: Pack, name: str) -> dict[str, object]:
+    query = pack.queries[name]
+    return {
+        "pack": pack.name,
+        "query": name,
+        "interval": query.interval,
+        "severity": query.severity,
+        "techniques": query.techniques,
+        "version": query.version,
+        "needs": pack.needs,
+        "cost": cost(query),
+    }
+
+
+def _row(pack: Pack, name: str) -> tuple[str, ...]:
+    query = pack.queries[name]
+    estimate = cost(query)
+    return (
+        name,
+        f"{query.interval} s",
+        query.severity,
+        f"{estimate.milliseconds:.1f} ms",
+        f"{estimate.seconds_a_day:.0f} s",
+    )
 
 
 def _named(name: str, directory: Path) -> Pack:
