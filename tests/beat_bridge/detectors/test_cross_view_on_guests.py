@@ -15,6 +15,7 @@ from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.findings import Finding, FindingKind, Standing
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
+from beat_bridge.model.processes import Executable
 from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.memory.layout import q35
 from beat_bridge.sensors.hypervisor.memory.ram_file import RamFile
@@ -203,3 +204,16 @@ def test_a_process_taken_from_the_pid_table_is_hidden_from_the_inside(sides: Sid
     assert "it is not in the table of process ids" in listed.reasons
     assert (compared.kind, compared.subject, compared.verdict) == (listed.kind, listed.subject, Verdict.MALICIOUS)
     assert compared.missing_from == (Viewpoint.HOST,)
+
+
+def test_a_process_whose_first_thread_has_ended_is_no_zombie(sides: Sides) -> None:
+    """What goes on in another thread is described by that thread, from either side, and cannot hide as a zombie."""
+    with plants.program(sides.guest, "headless") as planted:
+        agreed = sides.compared()
+        told = sides.compared(hidden=(planted.pid,))
+    assert [finding.explanation for finding in agreed.findings] == []
+    (found,) = told.findings
+    assert found.process is not None
+    assert found.process.pid == planted.pid
+    assert isinstance(found.process.executable, Executable)
+    assert "python3" in found.process.executable.path

@@ -12,7 +12,7 @@ from doorwatch.demo import emulator as demo
 from tests.lab.guest.qemu import Guest
 
 SOCKET_PROGRAMS = ("raw_socket", "ebpf_socket", "parked_socket")
-PROGRAMS = (*SOCKET_PROGRAMS, "network_program", "crowd", "bustle", "spinning")
+PROGRAMS = (*SOCKET_PROGRAMS, "network_program", "crowd", "bustle", "headless", "spinning")
 """Modules of `planted`."""
 FTRACE_MODULE, KPROBE_MODULE, LIVEPATCH_MODULE, NETFILTER_MODULE = (
     f"doorwatch_{what}" for what in ("ftrace", "kprobe", "livepatch", "netfilter")

@@ -16,7 +16,7 @@ from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings
 from beat_bridge.sensors.hypervisor.kernel.paths import OpenFile, open_file
 from beat_bridge.sensors.hypervisor.kernel.records import record
-from beat_bridge.sensors.hypervisor.kernel.tasks import Leaders, still_running
+from beat_bridge.sensors.hypervisor.kernel.tasks import Leaders, still_running, threads_of
 
 _PF_KTHREAD = 0x0020_0000
 """include/linux/sched.h"""
@@ -95,6 +95,7 @@ class _Reader:
         kinds = (prog[f"PIDTYPE_{kind}"].value_() for kind in ("TGID", "PGID", "SID"))
         self._signal = record(prog, "struct signal_struct", *(f"pids[{kind}]" for kind in kinds), "tty")
         self._tgid = record(prog, "struct task_struct", "tgid")
+        self._survivor = record(prog, "struct task_struct", "mm", "nsproxy")
         self._number = record(prog, "struct pid", "numbers[0].nr")
         self._user = record(prog, "struct cred", "euid.val")
         self._net = record(prog, "struct nsproxy", "net_ns")
@@ -108,6 +109,8 @@ class _Reader:
         if itself and self._pid_number(itself) != pid:
             raise FaultError(f"a task that is numbered {self._pid_number(itself)} says that it is process {pid}", task)
         kernel_thread = bool(flags & _PF_KTHREAD)
+        if not mm and not kernel_thread:
+            mm, nsproxy = self._of_survivor(task)
         args, executable, environment = self._program(mm, kernel_thread=kernel_thread)
         return Process(
             pid=pid,
@@ -127,6 +130,14 @@ class _Reader:
             network_namespace=self._network_namespace(nsproxy),
             seen_by=tuple(sorted(seen_by)),
         )
+
+    def _of_survivor(self, leader: int) -> tuple[int, int]:
+        """Memory and namespaces of a thread that goes on although the first has ended; zeros where none does."""
+        for thread in threads_of(self._prog, leader):
+            mm, nsproxy = self._survivor.read(thread)
+            if mm:
+                return mm, nsproxy
+        return 0, 0
 
     def _program(
         self, mm: int, *, kernel_thread: bool
