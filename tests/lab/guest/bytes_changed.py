@@ -74,6 +74,10 @@ class Stopped:
             found.append(ChangedByte(names[start], address, start))
         return found
 
+    def names(self, address: int) -> list[str]:
+        """Everything that /proc/kallsyms has at an address."""
+        return [name for name, at in self._outside.symbols.items() if at == address]
+
     def flipped(self, place: ChangedByte, seed: int) -> bytes:
         """Another byte for a place."""
         (before,) = self._outside.read(place.address, 1)

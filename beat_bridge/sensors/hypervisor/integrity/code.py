@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from drgn import FaultError
 
 from beat_bridge.model.kernel import Hook
+from beat_bridge.sensors.hypervisor.integrity.nops import NOP5
 from beat_bridge.sensors.hypervisor.integrity.pages import PAGE, Pages, digest
 from beat_bridge.sensors.hypervisor.integrity.reference import Reference
 from beat_bridge.sensors.hypervisor.integrity.running import Running
-from beat_bridge.sensors.hypervisor.integrity.sites import switched
+from beat_bridge.sensors.hypervisor.integrity.sites import offsets_within, switched
 from beat_bridge.sensors.hypervisor.integrity.stretch import REACH, Stretch, differences
 from beat_bridge.sensors.hypervisor.integrity.verifying import Verdict, verify
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
@@ -109,7 +110,7 @@ class WatchedCode:
             return ""
         if page in self._doubtful:
             code = self._without_visitors(low, high, bytearray(code), running)
-        return digest(self._masked(page, code))
+        return digest(self._masked(page, code, entries=False))
 
     def drifted(self, changed: list[int], baseline: Sequence[str], running: Running) -> Iterator[Hook]:
         """Pages that are not what they were when a baseline was taken, one hook each.
@@ -133,13 +134,25 @@ class WatchedCode:
         for visitor in self._verdict(low, high, running)[1].visitors:
             at = visitor.at - low
             size = min(visitor.size, high - visitor.at)
-            code[at : at + size] = self._reference.should(visitor.at, visitor.at + size)
+            untouched = NOP5 if visitor.size == len(NOP5) else self._reference.should(visitor.at, visitor.at + size)
+            code[at : at + size] = untouched[:size]
         return bytes(code)
 
-    def _masked(self, page: int, code: bytes) -> bytes:
-        """A page without the bytes that the kernel switches as it runs."""
+    def _masked(self, page: int, code: bytes, *, entries: bool) -> bytes:
+        """A page without the bytes that the kernel switches as it runs.
+
+        Args:
+            page: Its number.
+            code: Its bytes.
+            entries: Whether the beginnings of functions are left out too. Without an image they are not all known, so
+                that a digest must not depend on them.
+        """
         masked = bytearray(code)
-        for at, size in switched(self._reference.sites, page * PAGE - REACH, page * PAGE + len(code)):
+        low, high = max(page * PAGE - REACH, 0), page * PAGE + len(code)
+        places = list(switched(self._reference.sites, low, high))
+        if entries:
+            places += [(at, len(NOP5)) for at in offsets_within(self._reference.sites.entries, low, high)]
+        for at, size in places:
             first, last = max(at - page * PAGE, 0), min(at + size - page * PAGE, len(code))
             if first < last:
                 masked[first:last] = bytes(last - first)
@@ -147,16 +160,19 @@ class WatchedCode:
 
     def _drift(self, stretch: Stretch, verdict: Verdict) -> Iterator[Hook]:
         """What was patched only after the first look, although the kernel patches it at boot or never."""
+        astray = {place // PAGE for run in verdict.unexplained for place in run}
         for page in range(-(-stretch.start // PAGE), -(-stretch.end // PAGE)):
             before = self._pages.before.get(page)
-            if before is None:
+            if before is None or page in astray:
                 continue
             now = stretch.now(page * PAGE, len(before))
             explained = [(each.at, each.at + each.size) for each in verdict.visitors]
-            for first, last in differences(self._masked(page, before), self._masked(page, now)):
+            for first, last in differences(
+                self._masked(page, before, entries=True), self._masked(page, now, entries=True)
+            ):
                 at, end = page * PAGE + first, page * PAGE + last
                 pristine = stretch.now(at, end - at) == self._reference.should(at, end)
-                if pristine or any(a < end and at < b for a, b in (*explained, *verdict.unexplained)):
+                if pristine or any(a < end and at < b for a, b in explained):
                     continue
                 surface, symbol = self._name(stretch.address + at)
                 shown = min(end - at, _SHOWN)
@@ -190,6 +206,8 @@ class WatchedCode:
 def _without_pokes(stretch: Stretch, verdict: Verdict, running: Running) -> Verdict:
     """Leave out what the kernel is changing at this moment: a trap where it has announced a patch."""
     pokes = running.being_patched()
+    if not pokes:
+        return verdict
     left = []
     for at, end in verdict.unexplained:
         starts = range(max(at - _LONGEST_POKE, stretch.start), at + 1)

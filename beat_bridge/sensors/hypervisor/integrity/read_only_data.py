@@ -152,7 +152,7 @@ class ReadOnlyData:
         if end <= word + 8 and at + 8 <= len(part.now):
             aimed, found = (_WORD.unpack_from(data, at)[0] for data in (part.should, part.now))
             expected, actual = running.code(aimed), running.code(found)
-            if expected.owner:
+            if expected.owner or actual.owner:
                 return Hook(
                     surface=surface,
                     symbol=symbol,

@@ -66,11 +66,11 @@ class Running:
             return code.owner
         return next((owner for start, end, owner in self._operations() if start <= address < end), None)
 
-    def probe(self, address: int) -> Probe | None:
-        """The kprobe that stands on an address."""
+    def probes(self) -> dict[int, Probe]:
+        """The kprobes, by the address that each stands on."""
         if self._probes is None:
             self._probes = _probes(self._prog, self._whose)
-        return self._probes.get(address)
+        return self._probes
 
     def being_patched(self) -> frozenset[int]:
         """The addresses that the kernel is changing at this moment, where it first puts a breakpoint."""

@@ -123,14 +123,13 @@ def offsets_within(places: "array[int]", low: int, high: int) -> "array[int]":
 
 
 def switched(sites: Sites, low: int, high: int) -> Iterator[tuple[int, int]]:
-    """The places that the kernel patches again and again as it runs.
+    """The places that the kernel patches again and again as it runs, but for the beginnings of functions.
 
     Yields:
         (place, bytes) of those that begin from `low` up to, not including, `high`.
     """
-    for places in (sites.entries, sites.tracer_calls):
-        for at in offsets_within(places, low, high):
-            yield at, 5
+    for at in offsets_within(sites.tracer_calls, low, high):
+        yield at, 5
     for sorted_sites, size in ((sites.jump_labels, 5), (sites.static_calls, 6), (sites.trampolines, 5)):
         first = bisect_left(sorted_sites, low, key=lambda each: each.at)
         for each in sorted_sites[first : bisect_left(sorted_sites, high, first, key=lambda each: each.at)]:

@@ -12,7 +12,7 @@ from beat_bridge.sensors.hypervisor.integrity.patching.branches import (
 from beat_bridge.sensors.hypervisor.integrity.patching.constants import accept_constants
 from beat_bridge.sensors.hypervisor.integrity.patching.paravirt import accept_paravirt
 from beat_bridge.sensors.hypervisor.integrity.patching.switches import accept_jump_labels, accept_static_calls
-from beat_bridge.sensors.hypervisor.integrity.patching.tracing import accept_entries, accept_probe
+from beat_bridge.sensors.hypervisor.integrity.patching.tracing import accept_entries, accept_probes
 from beat_bridge.sensors.hypervisor.integrity.running import Running
 from beat_bridge.sensors.hypervisor.integrity.sites import Sites
 from beat_bridge.sensors.hypervisor.integrity.stretch import Stretch, differences
@@ -49,10 +49,6 @@ def verify(stretch: Stretch, sites: Sites, running: Running) -> Verdict:
     visitors = accept_static_calls(stretch, sites, running)
     visitors += accept_entries(stretch, sites, running)
     accept_alternatives(stretch, sites, running)
-    for start, end in differences(stretch.live, stretch.expected):
-        for at in range(stretch.start + start, stretch.start + end):
-            if stretch.differs(at, 1):  # not yet explained together with an earlier byte
-                probe = accept_probe(stretch, at, running)
-                visitors += [] if probe is None else [probe]
+    visitors += accept_probes(stretch, running)
     left = differences(stretch.live, stretch.expected)
     return Verdict(tuple((stretch.start + start, stretch.start + end) for start, end in left), tuple(visitors))

@@ -36,18 +36,19 @@ def accept_entries(stretch: Stretch, sites: Sites, running: Running) -> list[Vis
     return visitors
 
 
-def accept_probe(stretch: Stretch, at: int, running: Running) -> Visitor | None:
-    """A differing byte is where a registered kprobe stands: a trap, or a jump to the probe's own detour."""
-    if stretch.now(at, 1)[0] == _TRAP:
-        probe = running.probe(stretch.address + at)
-        if probe is not None and probe.owner:
-            stretch.accept(at, 1)
-            return Visitor(at, 1, probe.owner)
-    for start in range(at, max(at - BRANCH, stretch.start - 1), -1):
-        now = stretch.now(start, BRANCH)
-        if len(now) == BRANCH and now[0] == JUMP:
-            probe = running.probe(stretch.address + start)
-            if probe is not None and probe.owner and probe.detour == target_at(stretch.address + start, now):
-                stretch.accept(start, BRANCH)
-                return Visitor(start, BRANCH, probe.owner)
-    return None
+def accept_probes(stretch: Stretch, running: Running) -> list[Visitor]:
+    """Where a kprobe is registered may be a trap, or a jump to the probe's own detour."""
+    visitors = []
+    for address, probe in running.probes().items():
+        at = address - stretch.address
+        if not stretch.start <= at < stretch.end or not stretch.differs(at, BRANCH) or not probe.owner:
+            continue
+        now = stretch.now(at, BRANCH)
+        size = 1
+        if now[0] == JUMP and probe.detour == target_at(address, now):
+            size = BRANCH
+        elif now[0] != _TRAP or not stretch.differs(at, 1):
+            continue
+        stretch.accept(at, size)
+        visitors.append(Visitor(at, size, probe.owner))
+    return visitors

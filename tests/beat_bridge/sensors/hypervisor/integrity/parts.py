@@ -28,7 +28,7 @@ class Answers:
     owners: dict[int, str] = field(default_factory=dict)
     """Addresses of code that somebody else owns."""
     tracers: dict[int, str] = field(default_factory=dict)
-    probes: dict[int, Probe] = field(default_factory=dict)
+    registered: dict[int, Probe] = field(default_factory=dict)
 
     def symbol(self, name: str) -> int | None:
         """As Running."""
@@ -48,9 +48,9 @@ class Answers:
         """As Running."""
         return self.tracers.get(address)
 
-    def probe(self, address: int) -> Probe | None:
+    def probes(self) -> dict[int, Probe]:
         """As Running."""
-        return self.probes.get(address)
+        return self.registered
 
 
 def branch(opcode: int, at: int, target: int) -> bytes:

@@ -160,13 +160,13 @@ def test_a_function_begins_with_a_nop_or_a_tracer() -> None:
 
 def test_a_probe_is_explained_where_it_is_registered() -> None:
     """A trap stands where a kprobe is registered and nowhere else; an optimised one jumps to its own detour only."""
-    answers = Answers(probes={BASE + AT: Probe("a_module", ANOTHER)})
+    answers = Answers(registered={BASE + AT: Probe("a_module", ANOTHER)})
     assert judged({}, {AT: b"\xcc"}, Sites(), answers).visitors == (Visitor(AT, 1, "a_module"),)
     assert judged({}, {AT + 1: b"\xcc"}, Sites(), answers).unexplained == ((AT + 1, AT + 2),)
     jumps = judged({}, {AT: branch(0xE9, AT, ANOTHER)}, Sites(), answers)
     assert (jumps.unexplained, jumps.visitors) == ((), (Visitor(AT, 5, "a_module"),))
     assert judged({}, {AT: branch(0xE9, AT, FUNCTION)}, Sites(), answers).unexplained
-    nobodys = Answers(probes={BASE + AT: Probe("", 0)})
+    nobodys = Answers(registered={BASE + AT: Probe("", 0)})
     assert judged({}, {AT: b"\xcc"}, Sites(), nobodys).unexplained
 
 
