@@ -121,7 +121,6 @@ def _changed_here(node: Any) -> Iterator[tuple[str, Any]]:
                 yield f"runs={runs} becomes {runs - 1}", replace(node, runs=runs - 1)
             if missing:
                 yield f"`!` taken from [{_named(node.event)}]", replace(node, missing=False)
-            yield from ((f"without the key {key.path}", replace(node, by=rest)) for key, rest in _each(node.by))
         case eql_ast.EventQuery(category=str(category)):
             yield f"`{category} where` becomes `any where`", replace(node, category=None)
         case eql_ast.And(operands) | eql_ast.Or(operands) | kql_ast.And(operands) | kql_ast.Or(operands):
@@ -143,11 +142,23 @@ def _other_sequences(node: eql_ast.Sequence | eql_ast.Sample) -> Iterator[tuple[
     for key, by in _each(node.by):
         if by or isinstance(node, eql_ast.Sequence):
             yield f"without the key {key.path}", replace(node, by=by)
+    for at, key in enumerate(node.items[0].by):  # the items' own keys stand for each other by their places
+        yield f"without the key {key.path} and its like", _without_key(node, at)
     if isinstance(node, eql_ast.Sequence) and node.span is not None:
         wider = eql_ast.Span(node.span.count * _WIDER, node.span.unit)
         yield f"maxspan={node.span.count}{node.span.unit} {_WIDER} times as long", replace(node, span=wider)
     if isinstance(node, eql_ast.Sequence) and node.until is not None:
         yield "without `until`", replace(node, until=None)
+
+
+def _without_key(node: eql_ast.Sequence | eql_ast.Sample, at: int) -> eql_ast.Sequence | eql_ast.Sample:
+    def less(item: eql_ast.Item) -> eql_ast.Item:
+        return replace(item, by=(*item.by[:at], *item.by[at + 1 :]))
+
+    items = tuple(less(item) for item in node.items)
+    if isinstance(node, eql_ast.Sequence):
+        return replace(node, items=items, until=None if node.until is None else less(node.until))
+    return replace(node, items=items)
 
 
 _OPPOSITE: Final = {
