@@ -48,6 +48,7 @@ def plan(
     for body in bodies:
         answer = kibana.ask("GET", _PATH, needs=NEEDS, accept=(200, 404), query={"rule_id": body["rule_id"]})
         if answer.status == 404:
+            _check_engine(kibana, answer.body)
             yield _creation(kibana, body, connector, enable=enable)
             continue
         if not isinstance(answer.body, dict):
@@ -56,6 +57,14 @@ def plan(
         yield content
         if connector is not None and not content.change.changes and not _has_action(answer.body, connector):
             yield _action(kibana, answer.body, body, connector)
+
+
+def _check_engine(kibana: Kibana, body: Any) -> None:
+    """Tell a rule that is not there from a detection engine that is not there: only the engine names the rule."""
+    if not isinstance(body, dict) or "rule_id" not in str(body.get("message")):
+        raise DoorwatchError(
+            f"{kibana.name}: has no detection engine: is Security switched on in the space {kibana.options.space!r}?"
+        )
 
 
 def _creation(kibana: Kibana, body: Body, connector: Connector | None, *, enable: bool) -> Step:

@@ -1,5 +1,6 @@
 """`doorwatch setup kibana` against a loopback server that holds Kibana's documented contract."""
 
+import copy
 import json
 import os
 import re
@@ -161,12 +162,15 @@ def test_a_rule_edited_in_kibana_is_shown_and_kept(kibana: Kibana, run: Run) -> 
     assert kibana.spaces["default"].rules[rule_id]["query"] == "process where true"
     exception = {"id": "e", "list_id": "l", "type": "detection", "namespace_type": "single"}
     kibana.spaces["default"].rules[rule_id].update(exceptions_list=[exception], enabled=True)
+    actions = copy.deepcopy(kibana.spaces["default"].rules[rule_id]["actions"])
     (row,) = _rows(run("--overwrite"), outcome="done")
     assert row["name"] == name
     rule = kibana.spaces["default"].rules[rule_id]
     assert rule["query"] != "process where true"
     assert rule["exceptions_list"] == [exception], "what belongs to the users survives"
     assert rule["enabled"] is True
+    assert rule["actions"] == actions
+    assert len(actions) == 1
     assert _rows(run(), action="differs") == []
 
 
@@ -308,6 +312,7 @@ def test_a_failure_in_the_middle_says_what_was_done_and_is_continued(kibana: Kib
         (lambda k: k.faults.append(("status", lambda: (503, {"message": "not ready"}))), [], r"no time now \(503\)"),
         (lambda k: k.faults.append(("connector_types", lambda: (200, {}))), [], "has no webhook connectors"),
         (lambda k: k.faults.append(("GET .*rules", lambda: (200, []))), [], "cannot be understood"),
+        (lambda k: k.faults.append(("GET .*rules", lambda: (404, {"message": "Not Found"}))), [], "no detection engine"),
         (lambda k: k.faults.append(("_export", lambda: (200, {"id": "other"}))), [], "cannot be understood"),
         (lambda k: k.faults.append(("_export", lambda: (400, {"message": "no"}))), [], "cannot be read: no"),
         (lambda k: k.faults.append(("GET .*packs", lambda: (200, {"data": 7}))), [], "cannot be understood"),
