@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from beat_bridge.commands.doctor import LOCAL_CHECKS, Check, State, report
+from beat_bridge.commands.doctor_below import guests, local_hypervisors
 from beat_bridge.terminal import format_option
 from doorwatch import configuration as configurations
 from doorwatch.configuration import Configuration
@@ -22,9 +23,12 @@ from doorwatch.run.targets import obstacles
 @format_option
 def doctor(path: Path | None, output: str) -> None:
     """Say what every sensor, tool and target can do here, and why not."""
-    checks = list(LOCAL_CHECKS)
+    checks = [*LOCAL_CHECKS, local_hypervisors]
     if path is not None:
-        checks.append(partial(_targets, configurations.load(path), path))
+        configuration = configurations.load(path)
+        checks.append(partial(_targets, configuration, path))
+        if configuration.guests is not None:
+            checks.append(partial(guests, configuration.guests, configuration.state_dir / "guests" / "kernels"))
     report(output, checks)
 
 

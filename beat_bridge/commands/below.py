@@ -21,7 +21,7 @@ from beat_bridge.model.base import Value
 from beat_bridge.model.findings import Finding, Standing
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.hypervisor.guests import Guest, GuestState
-from beat_bridge.sensors.hypervisor.guests.discovery import DEFAULT_URIS, Listed, find, list_libvirt, list_qmp
+from beat_bridge.sensors.hypervisor.guests.discovery import DEFAULT_URIS, Listed, find, list_all, open_listed
 from beat_bridge.sensors.hypervisor.images import OpenMemory, look_at
 from beat_bridge.sensors.hypervisor.sight import Sight
 
@@ -168,17 +168,16 @@ def _guests(below: Below) -> Iterator[Guest | DoorwatchError]:
     if below.guest:
         yield find(below.guest, uris=uris, sockets=below.qmp)
         return
-    for entry in (*list_qmp(below.qmp), *(each for uri in uris for each in list_libvirt(uri))):
+    listed, silent = list_all(uris=uris, qmp=below.qmp)
+    yield from (DoorwatchError(each.why) for each in silent)
+    for entry in listed:
         if entry.state is not GuestState.OFF:  # nothing runs in those that could be looked at
-            yield _opened(entry, below)
+            yield _opened(entry)
 
 
-def _opened(entry: Listed, below: Below) -> Guest | DoorwatchError:
-    if not entry.mappable:
-        return DoorwatchError(entry.obstacle)
-    sockets = [path for path in below.qmp if str(path) == entry.route]
+def _opened(entry: Listed) -> Guest | DoorwatchError:
     try:
-        return find(entry.uuid or entry.name, uris=() if sockets else (entry.route,), sockets=sockets)
+        return open_listed(entry)
     except DoorwatchError as error:
         return error
 

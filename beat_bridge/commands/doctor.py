@@ -15,9 +15,17 @@ from beat_bridge.terminal import print_json_lines, print_table
 
 EXTRAS = {
     # extra: (a module it brings, what it is for)
-    "elasticsearch": ("elasticsearch", "shipping to Elasticsearch, `doorwatch setup`"),
+    "elasticsearch": ("elasticsearch", "shipping to Elasticsearch, `doorwatch setup elasticsearch`"),
+    "hypervisor": ("drgn", "looking at guests and memory images"),
+    "kibana": ("jinja2", "`doorwatch setup kibana`, `doorwatch package`"),
+    "libvirt": ("libvirt", "guests behind libvirt; those behind QMP sockets do without"),
+    "osquery": ("osquery", "`doorwatch osquery extension`"),
     "responder": ("starlette", "`doorwatch respond`"),
 }
+
+
+DISTRIBUTIONS = {"libvirt": "libvirt-python"}
+"""Packages whose module has another name."""
 
 
 class State(StrEnum):
@@ -125,9 +133,8 @@ def tools() -> Iterator[Check]:
         yield Check(name="nft", state=State.NO, detail=detail)
     for extra, (module, purpose) in EXTRAS.items():
         if importlib.util.find_spec(module):
-            yield Check(
-                name=f"extra {extra}", state=State.WORKS, detail=f"{module} {importlib.metadata.version(module)}"
-            )
+            version = importlib.metadata.version(DISTRIBUTIONS.get(module, module))
+            yield Check(name=f"extra {extra}", state=State.WORKS, detail=f"{module} {version}")
         else:
             detail = f"not installed; {purpose} needs it: pip install 'doorwatch[{extra}]'"
             yield Check(name=f"extra {extra}", state=State.NO, detail=detail)

@@ -3,8 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from beat_bridge.errors import DoorwatchError
@@ -12,7 +11,7 @@ from beat_bridge.files import ensure_private_directory
 from beat_bridge.model.bridge import GuestStatus
 from beat_bridge.model.documents import Document
 from beat_bridge.sensors.hypervisor.guests import GuestState
-from beat_bridge.sensors.hypervisor.guests.discovery import Listed, find, list_libvirt, list_qmp
+from beat_bridge.sensors.hypervisor.guests.discovery import Listed, list_all, open_listed
 from beat_bridge.sensors.hypervisor.options import GuestOptions
 from doorwatch.run.guest_watch import GuestWatch
 
@@ -44,7 +43,6 @@ class Guests:
         self._namespace = namespace
         self._watches: dict[str, GuestWatch] = {}
         self._unreachable: dict[str, str] = {}
-        self._answered = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="guests", daemon=True)
 
@@ -83,54 +81,32 @@ class Guests:
 
     def _discover(self) -> None:
         """Take up guests that run, and let go of those that do not any more."""
-        self._unreachable = {}
-        self._answered = True
-        running = {}
-        for entry in self._listed():
-            if entry.state is GuestState.OFF or not self._is_wanted(entry):
-                continue
-            running[_key(entry)] = entry
-        for key in self._watches.keys() - running.keys():
-            if self._answered:  # a hypervisor that did not answer has not said that its guests ended
+        options = self._options
+        listed, silent = list_all(
+            uris=options.libvirt, qmp=[Path(each) for each in options.qmp], backend=options.backend
+        )
+        running = {
+            _key(entry): entry for entry in listed if entry.state is not GuestState.OFF and self._is_wanted(entry)
+        }
+        unreachable = {each.place: each.why for each in silent}
+        if not silent:  # a hypervisor that did not answer has not said that its guests ended
+            for key in self._watches.keys() - running.keys():
                 log.info("%s runs no more", self._watches[key].name)
                 self._watches.pop(key).close()
-        for key, entry in running.items():
-            if key not in self._watches:
-                self._take_up(key, entry)
+        for key in running.keys() - self._watches.keys():
+            try:
+                self._take_up(key, running[key])
+            except DoorwatchError as error:
+                unreachable[running[key].name] = str(error)
+        for name, why in unreachable.items():
+            if self._unreachable.get(name) != why:
+                log.warning("%s: %s", name, why)
+        self._unreachable = unreachable
 
     def _take_up(self, key: str, entry: Listed) -> None:
-        try:
-            if not entry.mappable:
-                raise DoorwatchError(entry.obstacle)  # noqa: TRY301 - told in the same way as what follows
-            by_socket = "://" not in entry.route and entry.route.startswith("/")
-            guest = find(
-                entry.route if by_socket else entry.uuid or entry.name,
-                uris=() if by_socket else (entry.route,),
-                sockets=(Path(entry.route),) if by_socket else (),
-                backend=self._options.backend,
-            )
-            self._watches[key] = GuestWatch(guest, self._options, self._publish, self._state, self._namespace)
-        except DoorwatchError as error:
-            self._unreachable[entry.name] = str(error)
-            log.warning("%s: %s", entry.name, error)
-        else:
-            log.info("%s is watched from below", entry.name)
-
-    def _listed(self) -> Iterator[Listed]:
-        for place in self._options.qmp:
-            path = Path(place)
-            yield from self._ask(place, partial(list_qmp, path if path.is_dir() else (path,)))
-        for uri in self._options.libvirt:
-            yield from self._ask(uri, partial(list_libvirt, uri))
-
-    def _ask(self, place: str, ask: Callable[[], Iterable[Listed]]) -> Iterable[Listed]:
-        try:
-            return ask()
-        except DoorwatchError as error:
-            self._answered = False
-            self._unreachable[place] = str(error)
-            log.warning("%s", error)
-            return ()
+        guest = open_listed(entry, backend=self._options.backend)
+        self._watches[key] = GuestWatch(guest, self._options, self._publish, self._state, self._namespace)
+        log.info("%s is watched from below", entry.name)
 
     def _is_wanted(self, entry: Listed) -> bool:
         return not self._options.only or entry.name in self._options.only or entry.uuid in self._options.only

@@ -4,6 +4,7 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from beat_bridge.errors import DoorwatchError
@@ -63,6 +64,53 @@ def list_libvirt(
     from beat_bridge.sensors.hypervisor.guests.libvirt import open_all  # noqa: PLC0415 - an optional library
 
     return tuple(_listed(guest, uri) for guest in open_all(uri, timeout=timeout, backend=backend))
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A place that did not say which guests it has."""
+
+    place: str
+    why: str
+
+
+def list_all(
+    *, uris: Sequence[str] = (), qmp: Sequence[Path] = (), backend: Backend = Backend.AUTO
+) -> tuple[tuple[Listed, ...], tuple[Silent, ...]]:
+    """The guests of several places, and which of the places did not answer.
+
+    Args:
+        uris: libvirt connections.
+        qmp: QMP sockets, or directories of them.
+        backend: How RAM would be read.
+    """
+    asked: list[tuple[str, Callable[[], Iterable[Listed]]]] = [
+        *((str(path), partial(list_qmp, path if path.is_dir() else (path,), backend=backend)) for path in qmp),
+        *((uri, partial(list_libvirt, uri, backend=backend)) for uri in uris),
+    ]
+    listed: list[Listed] = []
+    silent: list[Silent] = []
+    for place, ask in asked:
+        try:
+            listed += ask()
+        except DoorwatchError as error:
+            silent.append(Silent(place, str(error)))
+    return tuple(listed), tuple(silent)
+
+
+def open_listed(listed: Listed, *, timeout: float = TIMEOUT_SECONDS, backend: Backend = Backend.AUTO) -> Guest:
+    """The guest of an entry in a list.
+
+    Raises:
+        DoorwatchError: It cannot be reached any more, or its RAM cannot be read: the obstacle, as the list has it.
+    """
+    if not listed.mappable:
+        raise DoorwatchError(listed.obstacle)
+    if listed.route.startswith("/"):
+        return open_qmp(Path(listed.route), timeout=timeout, backend=backend)
+    from beat_bridge.sensors.hypervisor.guests.libvirt import open_libvirt  # noqa: PLC0415 - an optional library
+
+    return open_libvirt(listed.route, listed.uuid or listed.name, timeout=timeout, backend=backend)
 
 
 def find(
