@@ -174,6 +174,15 @@ def test_a_rule_edited_in_kibana_is_shown_and_kept(kibana: Kibana, run: Run) -> 
     assert _rows(run(), action="differs") == []
 
 
+def test_a_rule_edited_through_the_api_is_kept_too(kibana: Kibana, run: Run) -> None:
+    """An edit that leaves `meta` alone is still an edit: the content is not what `meta` remembers."""
+    run("--only", "rules", responder=False)
+    rule_id, _ = _first_rule()
+    kibana.spaces["default"].rules[rule_id]["severity"] = "low"
+    (row,) = _rows(run("--only", "rules", responder=False), action="differs")
+    assert row["detail"] == "changed in Kibana: severity"
+
+
 def test_a_rule_nobody_touched_follows_a_new_version(kibana: Kibana, run: Run) -> None:
     """A rule that still is what an earlier Doorwatch installed is updated without being asked."""
     run()
@@ -312,7 +321,7 @@ def test_a_failure_in_the_middle_says_what_was_done_and_is_continued(kibana: Kib
         (lambda k: k.faults.append(("status", lambda: (503, {"message": "not ready"}))), [], r"no time now \(503\)"),
         (lambda k: k.faults.append(("connector_types", lambda: (200, {}))), [], "has no webhook connectors"),
         (lambda k: k.faults.append(("GET .*rules", lambda: (200, []))), [], "cannot be understood"),
-        (lambda k: k.faults.append(("GET .*rules", lambda: (404, {"message": "Not Found"}))), [], "no detection engine"),
+        (lambda k: k.faults.append(("GET .*rules", lambda: (404, {"message": "Not Found"}))), [], "detection engine"),
         (lambda k: k.faults.append(("_export", lambda: (200, {"id": "other"}))), [], "cannot be understood"),
         (lambda k: k.faults.append(("_export", lambda: (400, {"message": "no"}))), [], "cannot be read: no"),
         (lambda k: k.faults.append(("GET .*packs", lambda: (200, {"data": 7}))), [], "cannot be understood"),
