@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("doorwatch.demo.commands:demo", "The main job on this machine, live, in under a minute."),
     "scan": (
         "beat_bridge.commands.scan:scan",
-        "One look at this host: findings, and what could not be checked.",
+        "One look at this host, a guest or a memory image: findings, and what could not be checked.",
     ),
     "doctor": (
         "doorwatch.doctor:doctor",
@@ -23,14 +23,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "run": ("doorwatch.run.commands:run", "The bridge and the responder from one configuration file."),
     "respond": ("responders.commands:respond", "Serve the webhook; list, show, release and audit responses."),
-    "rules": ("detection_rules.commands:rules", "List, match and test the detection rules."),
+    "rules": ("detection_rules.commands:rules", "List, lint, test, match, export and import the detection rules."),
     "filter": ("beat_bridge.commands.filter:filter_group", "What a classic BPF program accepts, in words."),
     "documents": ("doorwatch.documents:documents", "Search the local store of a standalone bridge."),
     "letters": (
         "beat_bridge.commands.letters:letters",
         "Documents Elasticsearch refused: list and replay them.",
     ),
-    "setup": ("beat_bridge.commands.setup:setup", "Prepare an Elasticsearch cluster for Doorwatch."),
+    "osquery": ("osquery_packs.commands:osquery", "Packs of queries, and an extension with our tables."),
+    "package": ("kibana_dashboards.commands:package", "Build the Elastic integration package."),
+    "setup": ("doorwatch.setup:setup", "Prepare an Elasticsearch cluster and a Kibana for Doorwatch."),
 }
 PACKAGE_OF_EXTRA = {
     "elasticsearch": "elasticsearch",
@@ -39,6 +41,15 @@ PACKAGE_OF_EXTRA = {
     "uvicorn": "responder",
     "requests": "responder",
     "cryptography": "responder",
+    "drgn": "hypervisor",
+    "libvmi": "hypervisor",
+    "lz4": "hypervisor",
+    "qemu": "hypervisor",
+    "zstandard": "hypervisor",
+    "libvirt": "libvirt",
+    "jinja2": "kibana",
+    "osquery": "osquery",
+    "thrift": "osquery",
 }
 
 
