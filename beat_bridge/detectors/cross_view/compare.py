@@ -133,6 +133,14 @@ def single(inside: Inventory, outside: Inventory, *, imaged_at: datetime | None 
             "between: look from outside once more"
         )
     account = Account()
+    if _clock_was_set(inside, outside):
+        account.lacks(
+            Reason.FAILED,
+            "processes: the guest's clock was set between the two looks, so that start times cannot be compared: look "
+            "from inside once more",
+            len(outside.processes),
+        )
+        outside = msgspec.structs.replace(outside, processes=())
     earlier = msgspec.structs.replace(
         outside,
         processes=tuple(
@@ -148,6 +156,17 @@ def single(inside: Inventory, outside: Inventory, *, imaged_at: datetime | None 
     _undecided(BPF_MAPS, outside, inside, account)
     _undecided(BPF_LINKS, outside, inside, account)
     return Comparison(findings=findings, coverage=account.coverage())
+
+
+def _clock_was_set(inside: Inventory, outside: Inventory) -> bool:
+    """Whether a process that both show began at another date in one than in the other."""
+    there = {process.identity: process.started_at for process in outside.processes}
+    margin = START_MARGIN.total_seconds()
+    return any(
+        abs(process.started_at - there[process.identity]) > margin
+        for process in inside.processes
+        if process.identity in there
+    )
 
 
 def not_compared(look: Inventory) -> Inventory:

@@ -343,6 +343,15 @@ def test_one_sample_leaves_what_has_no_start_undecided() -> None:
     assert told.coverage.missed == 3
 
 
+def test_a_clock_that_was_set_dates_nothing() -> None:
+    """Set back by an hour, the clock makes what began after the look inside seem older than it: that is said."""
+    later = process(900, "/x", started_at=NOON.timestamp() - 3000)
+    told = single(inventory(INIT), outside(msgspec.structs.replace(INIT, started_at=INIT.started_at - 3600), later))
+    assert told.findings == ()
+    assert "clock was set" in told.coverage.detail
+    assert told.coverage.missed == 2
+
+
 def test_without_a_view_from_inside_nothing_was_compared() -> None:
     """A look from outside alone says that there was nothing to compare it with."""
     told = not_compared(outside(INIT))
