@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from beat_bridge.detectors.pid_files import KNOWN_NAMES
 from beat_bridge.ecs.findings import finding_document
 from beat_bridge.model.base import Verdict, Viewpoint
 from beat_bridge.model.filters import FilterJudgement, FilterKind, Instruction, Magic, SocketFilter
@@ -124,6 +125,12 @@ def test_every_condition_is_held_by_some_document(rule: Rule) -> None:
     outcome = mutate(rule, read_proof(rule))
     assert outcome.mutants >= 10
     assert outcome.killed >= ENOUGH, outcome.survivors
+
+
+def test_the_detectors_names_are_the_rules() -> None:
+    """Whatever PID or lock file the detector knows by name, the rule over Defend's events knows as well."""
+    rule = next(rule for rule in RULES if rule.stem == "abnormal_pid_file")
+    assert [name for name in sorted(KNOWN_NAMES) if f'"*/{name}"' not in rule.query] == []
 
 
 def test_elastics_tooling_finds_what_it_asks_for(rule: Rule) -> None:
