@@ -11,6 +11,7 @@ from beat_bridge.sensors.hypervisor.kernel.asking import walked
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.interrupts import gates
 from beat_bridge.sensors.hypervisor.kernel.netfilter import netfilter_hooks
+from beat_bridge.sensors.hypervisor.kernel.packet_types import receivers
 from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
 from beat_bridge.sensors.hypervisor.kernel.security import security_hooks
 from beat_bridge.sensors.hypervisor.kernel.seq_operations import seq_operations
@@ -40,6 +41,7 @@ def hooks(prog: Program, whose: Whose, gaps: Gaps) -> Iterator[Hook]:
         yield from (hook for hook in found if hook.actual != hook.expected)
     attached = (
         ("netfilter", partial(_netfilter, gaps=gaps)),
+        ("who receives packets", _receivers),
         ("ftrace", _ftrace),
         ("kprobes", _kprobes),
         ("live patches", _live_patches),
@@ -85,6 +87,14 @@ def _netfilter(prog: Program, whose: Whose, gaps: Gaps) -> Iterator[Hook]:
         if called != registered:
             hook = msgspec.structs.replace(hook, expected=f"{whose.code(registered).name}, as registered")
         yield hook
+
+
+def _receivers(prog: Program, whose: Whose) -> Iterator[Hook]:
+    """Who is handed packets, but for the kernel's own protocols and packet sockets."""
+    for place, function, _ in receivers(prog):
+        hook = whose.attached("packet_type", place, function)
+        if hook.owner or hook.actual != hook.expected:
+            yield hook
 
 
 def _ftrace(prog: Program, whose: Whose) -> Iterator[Hook]:

@@ -17,6 +17,7 @@ from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings, holdings, inode_of_socket
 from beat_bridge.sensors.hypervisor.kernel.lists import hlist_for_each, hlist_heads
 from beat_bridge.sensors.hypervisor.kernel.namespaces import for_each_net
+from beat_bridge.sensors.hypervisor.kernel.packet_types import receiving_sockets
 from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
 from beat_bridge.sensors.hypervisor.kernel.socket_filters import socket_filter
 from beat_bridge.sensors.hypervisor.kernel.tasks import leaders
@@ -57,6 +58,8 @@ def tables(prog: Program, gaps: Gaps) -> Tables:
     for table in ("raw_v4_hashinfo", "raw_v6_hashinfo"):
         for sock in walked(prog, partial(raw_sockets, prog, table), table, gaps):
             found.seen_by.setdefault(sock, set()).add("raw_hashinfo")
+    for sock in walked(prog, partial(receiving_sockets, prog), "the lists of who receives packets", gaps):
+        found.seen_by.setdefault(sock, set()).add("packet_type")
     gaps.examined += len(found.seen_by)
     return found
 

@@ -102,7 +102,7 @@ def test_the_emulator_is_recovered_whole(watched: Watched) -> None:
     assert process.environment.signs == tuple(sorted(f"{name}={value}" for name, value in emulator.ENVIRONMENT.items()))
     assert socket.filter.program == emulator.FILTER
     assert [holder.pid for holder in socket.holders] == [planted.pid]
-    assert socket.seen_by == ("descriptor", "packet_sklist")
+    assert socket.seen_by == ("descriptor", "packet_sklist", "packet_type")
 
 
 def test_an_upgraded_program_is_told_from_a_hidden_one(watched: Watched) -> None:

@@ -7,8 +7,13 @@ import pytest
 
 from beat_bridge.model.filters import FilterKind
 from beat_bridge.model.sockets import Socket
+from beat_bridge.sensors.hypervisor.kernel.namespaces import for_each_net
+from beat_bridge.sensors.hypervisor.kernel.program import view
+from beat_bridge.sensors.hypervisor.kernel.records import offset_of
+from beat_bridge.sensors.hypervisor.kernel.sockets import packet_sockets
 from tests.beat_bridge.sensors.hypervisor.kernel.conftest import Watched
 from tests.lab.guest import plants
+from tests.lab.guest.outside import Outside
 
 pytestmark = pytest.mark.guest
 
@@ -81,7 +86,33 @@ def test_a_parked_socket_has_no_holder(watched: Watched) -> None:
         found = _by_inode(watched)[planted.facts["inode"]]
     assert found.holders == ()
     assert found.holders_complete
-    assert found.seen_by == ("packet_sklist",)
+    assert found.seen_by == ("packet_sklist", "packet_type")
+
+
+def test_a_socket_out_of_its_list_is_seen_by_what_it_hears(watched: Watched) -> None:
+    """A packet socket that nobody holds and no list shows is told as one that is handed packets, filter and all."""
+    node = offset_of(watched.prog, "struct sock", "__sk_common.skc_node")
+    with plants.program(watched.guest, "parked_socket") as planted, Outside(watched.guest) as outside:
+        view(watched.prog).again()
+        (net,) = (net for net, _ in for_each_net(watched.prog))
+        (sock,) = packet_sockets(watched.prog, net)
+        following, before = outside.read_word(sock + node), outside.read_word(sock + node + 8)
+        assert following == 0
+        with outside.still({before: bytes(8)}):
+            seen = watched.whole_look("packet_sockets", "socket_filters", "processes")
+    (found,) = (each for each in seen.sockets if each.inode == planted.facts["inode"])
+    assert (found.seen_by, found.holders) == (("packet_type",), ())
+
+
+def test_sockets_that_share_packets_are_all_told(watched: Watched) -> None:
+    """The members of a group (PACKET_FANOUT), which are handed packets through it, are each seen that way."""
+    started = watched.guest.start(["python3", "-S", "-c", _GROUP])
+    try:
+        seen = _by_inode(watched)
+    finally:
+        watched.guest.stop(started.pid)
+    for inode in json.loads(started.out.splitlines()[0]):
+        assert seen[inode].seen_by == ("descriptor", "packet_sklist", "packet_type")
 
 
 def test_a_socket_in_a_threads_own_table_is_its_processes(watched: Watched) -> None:
@@ -120,4 +151,15 @@ def hold():
 threading.Thread(target=hold, daemon=True).start()
 signal.pause()
 """
+_GROUP = """
+import json, os, signal, socket
+held = [socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) for _ in range(3)]
+for each in held:
+    each.bind(("lo", 0))
+    each.setsockopt(263, 18, 7)
+print(json.dumps([os.fstat(each.fileno()).st_ino for each in held]))
+print("ready", flush=True)
+signal.pause()
+"""
+"""SOL_PACKET, PACKET_FANOUT, group 7 by hash."""
 _FIELDS = r"(0x[0-9a-f]+) (\d+) (\d+) (\d+),"
