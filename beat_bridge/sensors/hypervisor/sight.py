@@ -14,7 +14,7 @@ from time import monotonic, perf_counter, sleep
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.hypervisor.guests import GuestGone, GuestState
-from beat_bridge.sensors.hypervisor.guests.interruptions import held_back
+from beat_bridge.sensors.hypervisor.guests.interruptions import garbage_kept, held_back
 from beat_bridge.sensors.hypervisor.guests.running import runs_on
 from beat_bridge.sensors.hypervisor.guests.standing import GuestMemory, Standing
 from beat_bridge.sensors.hypervisor.kernels import profile_of
@@ -99,7 +99,7 @@ class Sight:
             DoorwatchError: As `look`, or it cannot be stopped, or it could not be let go on.
         """
         self._open()  # what takes long is done while it still runs
-        with held_back():
+        with held_back(), garbage_kept():
             opened = self._open()
             began = perf_counter()
             try:

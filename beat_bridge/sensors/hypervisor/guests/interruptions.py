@@ -1,8 +1,10 @@
-"""Signals that wait until a guest is let go on.
+"""What must wait until a guest is let go on.
 
-A process that ends between stop and cont leaves a machine standing still for ever.
+A process that ends between stop and cont leaves a machine standing still for ever; one that collects garbage there
+doubles the time it does.
 """
 
+import gc
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,6 +12,18 @@ from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def garbage_kept() -> Iterator[None]:
+    """The garbage collector does not run within the block."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A guest is looked at through all that happens to it; no look is stale, mixed, or leaves it standing still."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -65,18 +66,19 @@ def test_a_guest_is_seen_as_it_sees_itself(wired: Wired, sight: Sight) -> None:
 
 def test_it_goes_on_after_a_paused_look(wired: Wired, sight: Sight) -> None:
     """While the look lasts QEMU says `paused`, and afterwards `running`; the time it stood still is told."""
-    seen: list[str] = []
+    seen: list[tuple[str, bool]] = []
     usual = Introspection.look
 
     def look(self: Introspection) -> Inventory:
-        seen.append(execute(wired.guest.monitor_path, "query-status")["status"])
+        seen.append((execute(wired.guest.monitor_path, "query-status")["status"], gc.isenabled()))
         return usual(self)
 
     sight.look()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Introspection, "look", look)
         found = sight.look_paused()
-    assert seen == ["paused"]
+    assert seen == [("paused", False)], "it stands still, and not for the sake of collecting garbage"
+    assert gc.isenabled()
     assert wired.qmp.state() is GuestState.RUNNING
     assert sight.stood_still_seconds > 0
     assert len(found.processes) > 10
