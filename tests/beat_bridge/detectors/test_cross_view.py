@@ -231,6 +231,30 @@ def test_what_changed_between_the_outer_looks_is_not_told() -> None:
         assert bracketed(before, inside, after) == ()
 
 
+def test_what_the_inside_tells_twice_otherwise_is_told_by_the_outer_looks_outside() -> None:
+    """With the view from outside in between, only what it lacks is told: contents are compared the other way about."""
+    look = inventory(INIT, process(5, "/x", name="cron"))
+    assert bracketed(look, outside(INIT, process(5, "/x", name="kdm")), look) == ()
+
+
+def test_a_candidate_takes_part_in_no_combination() -> None:
+    """A program in shared memory whose lists disagree in one look is no backdoor for that."""
+    both = process(812, "/dev/shm/x", seen_by=("pid_table",))  # noqa: S108
+    assert {finding.kind for finding in detect(outside(both))} == {
+        FindingKind.SHARED_MEMORY_EXECUTION,
+        FindingKind.HIDDEN_PROCESS,
+    }
+
+
+def test_one_sample_tells_nothing_of_what_began_later() -> None:
+    """A process that began when the look inside was taken, or within the margin before, is not hidden."""
+    for seconds in (-1.5, 0, 30):
+        late = process(900, "/x", started_at=NOON.timestamp() + seconds)
+        assert single(inventory(INIT), outside(INIT, late, taken_at=NOON + timedelta(minutes=1))).findings == ()
+    early = process(900, "/x", started_at=NOON.timestamp() - 3)
+    assert only(single(inventory(INIT), outside(INIT, early)).findings).subject == "process:900:90000"
+
+
 def test_a_hidden_thing_may_change_and_stays_hidden() -> None:
     """A process that renames itself and a socket that gets a filter are the same ones throughout."""
     before = outside(INIT, process(5, "/x", name="a"), socket(6))
