@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from beat_bridge.errors import DoorwatchError
 from detection_rules.language import Document, Match, Plan, Predicate, QueryError, compile_rule_query, match_all
@@ -108,32 +108,50 @@ class RuleSet:
 
     def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
         """The rules about one document that fire on it, in the order of their names. `Watch` asks the others."""
-        return self._index.match(document)
+        return self._index.of(document).match(document)
 
 
-class Index:
-    """Rules by the data streams they read."""
+class Asked(Protocol):
+    """A rule, or an item of a sequence."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    @property
+    def reads(self) -> Callable[[str], bool]:
+        """See `Rule`."""
+
+    @property
+    def terms(self) -> Terms | None:
+        """See `Rule`."""
+
+    @property
+    def holds(self) -> Predicate:
+        """See `Rule`."""
+
+
+AskedT = TypeVar("AskedT", bound=Asked)
+
+
+class Index(Generic[AskedT]):
+    """What is to be asked, by the data streams it reads."""
+
+    def __init__(self, rules: Sequence[AskedT]) -> None:
         self.rules = tuple(rules)
         self._everything = Selection(self.rules)
-        self._of_stream: dict[str, Selection] = {}
-        self._of_rules: dict[tuple[str, ...], Selection] = {}
+        self._of_stream: dict[str, Selection[AskedT]] = {}
+        self._of_rules: dict[tuple[int, ...], Selection[AskedT]] = {}
 
-    def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
-        """The rules whose `holds` a document fulfils, in their order."""
+    def of(self, document: Mapping[str, Any]) -> "Selection[AskedT]":
+        """What reads the data stream a document lives in."""
         stream = stream_of(document)
         if stream is None:
-            return self._everything.match(document)
+            return self._everything
         selection = self._of_stream.get(stream)
-        return (self._select(stream) if selection is None else selection).match(document)
+        return self._select(stream) if selection is None else selection
 
-    def _select(self, stream: str) -> "Selection":
-        reading = [rule for rule in self.rules if rule.reads(stream)]
-        key = tuple(rule.stem for rule in reading)
+    def _select(self, stream: str) -> "Selection[AskedT]":
+        key = tuple(at for at, rule in enumerate(self.rules) if rule.reads(stream))
         selection = self._of_rules.get(key)
         if selection is None:
-            selection = Selection(reading)
+            selection = Selection([self.rules[at] for at in key])
             if len(self._of_rules) < STREAMS:
                 self._of_rules[key] = selection
         if len(self._of_stream) < STREAMS:  # data streams are few; names out of hostile documents need not be
@@ -141,10 +159,10 @@ class Index:
         return selection
 
 
-class Selection:
-    """Rules by the terms that they demand: what a document does not hold need not be asked for."""
+class Selection(Generic[AskedT]):
+    """The same by the terms that they demand: what a document does not hold need not be asked for."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[AskedT]) -> None:
         self._rules = tuple(rules)
         self._always = frozenset(at for at, rule in enumerate(rules) if rule.terms is None)
         tables: dict[str, dict[str, list[int]]] = {}
@@ -153,19 +171,23 @@ class Selection:
                 tables.setdefault(name, {}).setdefault(value, []).append(at)
         self._tables = [(fetcher(name), table) for name, table in tables.items()]
 
-    def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
+    def match(self, document: Mapping[str, Any]) -> tuple[AskedT, ...]:
         """Those that fire, in the order given."""
-        candidates = set(self._always)
+        return tuple(rule for rule in self.candidates(document) if rule.holds(document))
+
+    def candidates(self, document: Mapping[str, Any]) -> list[AskedT]:
+        """Those that might: the document holds a term that they demand."""
+        found = set(self._always)
         for fetch, table in self._tables:
             value = fetch(document)
             if type(value) is str:
-                candidates.update(table.get(value.lower(), ()))
+                found.update(table.get(value.lower(), ()))
             elif type(value) is list:
                 for each in value:
                     if type(each) is str:
-                        candidates.update(table.get(each.lower(), ()))
+                        found.update(table.get(each.lower(), ()))
         rules = self._rules
-        return tuple(rules[at] for at in sorted(candidates) if rules[at].holds(document))
+        return [rules[at] for at in sorted(found)]
 
 
 def load_rules(directories: Sequence[Path] | None = None) -> RuleSet:

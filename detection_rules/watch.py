@@ -1,11 +1,12 @@
 """The rules about several documents, over a stream of them."""
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detection_rules.language import Bounds, Matcher, MatcherStatus
+from detection_rules.language.sequence_plan import Place, keyed
 from detection_rules.rule_set import Index, Rule, RuleSet
 
 
@@ -20,6 +21,17 @@ class Firing:
     """What the caller called them."""
 
 
+class _Item:
+    """One item of a rule's sequence, asked as a rule is."""
+
+    __slots__ = ("holds", "place", "reads", "rule", "terms")
+
+    def __init__(self, rule: Rule, place: Place) -> None:
+        self.rule = rule
+        self.place = place
+        self.reads, self.terms, self.holds = rule.reads, place.terms, place.holds
+
+
 class Watch:
     """The sequences and samples of a rule set, fed with documents as they arrive. Any thread may feed it.
 
@@ -31,12 +43,13 @@ class Watch:
         self, rules: RuleSet, *, bounds: Bounds | None = None, clock: Callable[[], float] | None = time.time
     ) -> None:
         """Begin with nothing; see `Matcher` for `bounds`, which are each rule's, and `clock`."""
-        several = [rule for rule in rules if rule.plan is not None]
-        self._index = Index(several)
+        items = [_Item(rule, place) for rule in rules if rule.plan for place in rule.plan.places]
+        self._items: Index[_Item] = Index(items)
+        self._all: Index[Rule | _Item] = Index([*(rule for rule in rules if rule.plan is None), *items])
         self._matchers = {
-            rule.stem: (rule, Matcher(rule.plan, bounds=bounds, clock=clock)) for rule in several if rule.plan
+            rule.stem: (rule, Matcher(rule.plan, bounds=bounds, clock=clock)) for rule in rules if rule.plan
         }
-        self._waiting = [rule.stem for rule in several if rule.plan and rule.plan.shape and rule.plan.shape.trailing]
+        self._waiting = [rule.stem for rule in rules if rule.plan and rule.plan.shape and rule.plan.shape.trailing]
 
     def feed(self, document: Mapping[str, Any], reference: Hashable = None) -> tuple[Firing, ...]:
         """What a document completes, and what the time that has passed confirms; each sequence fires once.
@@ -47,11 +60,26 @@ class Watch:
         """
         if not self._matchers:
             return ()
+        return self._feed(self._items.of(document).match(document), document, reference)
+
+    def consider(
+        self, document: Mapping[str, Any], reference: Hashable = None
+    ) -> tuple[tuple[Rule, ...], tuple[Firing, ...]]:
+        """`RuleSet.match` and `feed` in one step: the rules that fire on the document alone, and what it completes."""
+        fitting = self._all.of(document).match(document)
+        items = [item for item in fitting if isinstance(item, _Item)]
+        rules = tuple(rule for rule in fitting if isinstance(rule, Rule))
+        return rules, self._feed(items, document, reference) if self._matchers else ()
+
+    def _feed(self, items: Sequence[_Item], document: Mapping[str, Any], reference: Hashable) -> tuple[Firing, ...]:
         fired: list[Firing] = []
-        touched = [rule.stem for rule in self._index.match(document)]
-        for stem in touched:
+        places: dict[str, list[Place]] = {}
+        for item in items:
+            places.setdefault(item.rule.stem, []).append(item.place)
+        for stem, fitting in places.items():
             rule, matcher = self._matchers[stem]
-            fired += [Firing(rule, match.documents, match.references) for match in matcher.feed(document, reference)]
+            found = matcher.feed_to(keyed(fitting, document), document, reference)
+            fired += [Firing(rule, match.documents, match.references) for match in found]
         if self._waiting:
             fired += self.advance()
         return tuple(fired)

@@ -114,9 +114,13 @@ def _patterns(node: ast.Matching) -> Test:
     else:
         matchers = [wildcards(node.patterns, ignore_case=insensitive)]
 
+    if len(matchers) > 1:
+        return lambda value: (text := as_text(value)) is not None and any(matcher(text) for matcher in matchers)
+    (only,) = matchers
+
     def test(value: Any) -> bool:
-        text = as_text(value)
-        return text is not None and any(matcher(text) for matcher in matchers)
+        text = value if type(value) is str else as_text(value)
+        return text is not None and only(text)
 
     return test
 

@@ -28,7 +28,7 @@ PATIENCE: Final = 900 * SECOND
 """How much later than its span allows a sequence is kept, on the clock of arrival: sensors and networks delay."""
 LONGEST: Final = 86_400 * SECOND
 """How long a sequence without `maxspan`, and a sample, is kept after its last event."""
-MACHINE_BYTES: Final = 900
+MACHINE_BYTES: Final = 450
 """What a key costs beside its occurrences, measured."""
 SWEPT: Final = 256
 """Keys looked at for their age with each document: a pause must not grow with the number of keys."""
@@ -141,16 +141,16 @@ class Matcher:
         Returns:
             What it completes, and what the time that has passed confirms.
         """
+        return self.feed_to(self._plan.fits(document), document, reference)
+
+    def feed_to(self, fits: tuple[Mapping[Key, int], bool], document: Document, reference: Hashable) -> list[Match]:
+        """Consider a document of which it is known already where it fits (`Plan.fits`)."""
+        bits, crowded = fits
+        if not bits:
+            return self.advance() if self._awaited and self._clock else []
         with self._mutex:
-            bits, crowded = self._plan.fits(document)
-            found: list[Match] = []
-            if bits:
-                found = self._take(document, reference, bits)
-                self._counts["crowded"] += crowded
-            elif self._clock is None:
-                return found
-            found += self._pass(self._now(0))
-            return self._told(found)
+            self._counts["crowded"] += crowded
+            return self._told(self._take(document, reference, bits))
 
     def advance(self, now: float | None = None) -> list[Match]:
         """Let time pass without a document: a missing event at a sequence's end is certain only when its time is over.

@@ -13,7 +13,9 @@ from detection_rules.language.values import as_instant
 
 Ordinal = tuple[int, tuple[int | float | str, ...], int]
 """Microseconds since 1970, the tiebreaker, the order of arrival: no two occurrences have the same."""
-OVERHEAD: Final = 400
+ROOMY: Final = 8 << 20
+"""Bytes up to which nothing is compressed: that takes ten times as long as writing JSON."""
+OVERHEAD: Final = 250
 """Bytes that one occurrence costs beside its packed document, measured: the objects, and its place in a machine."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,7 +43,7 @@ class Occurrence:
         """One bit for each place it fits."""
         self.reference = reference
         """What the caller calls the document."""
-        self._packed = _pack(document)
+        self._packed = _pack(document, small=ledger.bytes > ROOMY)
         self._ledger = ledger
         ledger.bytes += len(self._packed) + OVERHEAD
 
@@ -55,18 +57,19 @@ class Occurrence:
 
     def document(self) -> dict[str, Any]:
         """The document, as it was."""
-        unpacked: dict[str, Any] = json.loads(zlib.decompress(self._packed))
+        text = self._packed if self._packed.startswith(b"{") else zlib.decompress(self._packed)
+        unpacked: dict[str, Any] = json.loads(text)
         return unpacked
 
 
-def _pack(document: Document) -> bytes:
-    """A third of the JSON, and a tenth of the decoded document: what waits is counted in hundreds of thousands."""
+def _pack(document: Document, *, small: bool) -> bytes:
+    """The document as JSON, a quarter of it decoded; and where many wait, compressed to a third of that."""
     try:
         text = msgspec.json.encode(document)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         # legal JSON that msgspec does not write, such as an integer of a hundred digits
         text = json.dumps(document, default=str).encode("utf-8", "surrogatepass")
-    return zlib.compress(text, 1)
+    return zlib.compress(text, 1) if small else text
 
 
 def microseconds(value: Any) -> int | None:

@@ -77,6 +77,19 @@ _Builder = Callable[[_Automaton, int], int]
 """Adds an expression to an automaton in front of a state, and says which state it begins in."""
 
 
+class _Step(dict[str, "_Step"]):
+    """A set of states, and where each character that was seen in it leads: what is remembered of the subsets."""
+
+    __slots__ = ("accepts", "always", "states")
+
+    def __init__(self, states: frozenset[int], *, accepts: bool, always: bool) -> None:
+        super().__init__()
+        self.states = states
+        self.accepts = accepts
+        self.always = always
+        """Whatever follows is accepted."""
+
+
 def compile_expression(expression: str, *, ignore_case: bool) -> Callable[[str], bool]:
     """Compile an expression into a test of a whole text.
 
@@ -86,31 +99,49 @@ def compile_expression(expression: str, *, ignore_case: bool) -> Callable[[str],
     automaton = _Automaton()
     accepting = automaton.state()
     begin = automaton.closure({_Parser(expression).parse()(automaton, accepting)})
-    remembered: dict[tuple[frozenset[int], str], frozenset[int]] = {}
+    endless = {
+        state
+        for state, wait in enumerate(automaton.waits)
+        if wait is not None and wait[0] == _ANY_CHARACTER and {state, accepting} <= automaton.closure({wait[1]})
+    }
+    known: dict[frozenset[int], _Step] = {}
+    remembered = 0
 
-    def step(states: frozenset[int], character: str) -> frozenset[int]:
+    def step_of(states: frozenset[int]) -> _Step:
+        step = known.get(states)
+        if step is None:
+            accepts = accepting in states
+            step = known[states] = _Step(states, accepts=accepts, always=accepts and not endless.isdisjoint(states))
+        return step
+
+    first = step_of(begin)
+
+    def follow(step: _Step, character: str) -> _Step:
+        nonlocal first, remembered
         forms = {character, character.lower(), character.upper()} if ignore_case else {character}
         targets = {
             wait[1]
-            for state in states
+            for state in step.states
             if (wait := automaton.waits[state]) is not None and any(wait[0].holds(form) for form in forms)
         }
-        return automaton.closure(targets)
+        remembered += 1
+        if remembered >= MAX_REMEMBERED:  # what a hostile text filled the memory with is forgotten
+            remembered = 0
+            known.clear()
+            first = step_of(begin)
+        following = step[character] = step_of(automaton.closure(targets))
+        return following
 
     def match(text: str) -> bool:
-        states = begin
+        step = first
         for character in text:
-            key = (states, character)
-            following = remembered.get(key)
-            if following is None:
-                following = step(states, character)
-                if len(remembered) >= MAX_REMEMBERED:
-                    remembered.clear()
-                remembered[key] = following
-            if not following:
+            if step.always:
+                return True
+            following = step.get(character)
+            step = follow(step, character) if following is None else following
+            if not step.states:
                 return False
-            states = following
-        return accepting in states
+        return step.accepts
 
     return match
 

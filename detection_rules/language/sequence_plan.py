@@ -9,6 +9,7 @@ from detection_rules.language import eql_ast as ast
 from detection_rules.language.eql_compile import compile_query
 from detection_rules.language.fields import Document, Predicate, Reader, reader
 from detection_rules.language.sequence_machine import Gap, Shape, gaps_of
+from detection_rules.language.terms import Terms, event_terms
 from detection_rules.language.values import as_text
 
 Key = tuple[str | None, ...]
@@ -26,6 +27,8 @@ class Place:
     keys: Callable[[Document], tuple[list[Key], bool]]
     """The keys of a document, and whether there were too many."""
     bits: int
+    terms: Terms | None
+    """What a document must hold one of to fit (see `demanded_terms`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,19 @@ class Plan:
 
     def fits(self, document: Document) -> tuple[dict[Key, int], bool]:
         """The bits of a document under each of its keys, and whether it had more keys than are looked at."""
-        found: dict[Key, int] = {}
-        more = False
-        for place in self.places:
-            if place.holds(document):
-                keys, cut = place.keys(document)
-                more = more or cut
-                for key in keys:
-                    found[key] = found.get(key, 0) | place.bits
-        return found, more
+        return keyed([place for place in self.places if place.holds(document)], document)
+
+
+def keyed(places: Sequence[Place], document: Document) -> tuple[dict[Key, int], bool]:
+    """The same, of the places that a document fits."""
+    found: dict[Key, int] = {}
+    more = False
+    for place in places:
+        keys, cut = place.keys(document)
+        more = more or cut
+        for key in keys:
+            found[key] = found.get(key, 0) | place.bits
+    return found, more
 
 
 def plan_of(query: ast.Sequence | ast.Sample) -> Plan:
@@ -79,7 +86,9 @@ def plan_of(query: ast.Sequence | ast.Sample) -> Plan:
 
 
 def _plan(by: tuple[ast.Field, ...], placed: Sequence[tuple[ast.Item, int]], shape: Shape | None) -> Plan:
-    places = tuple(Place(compile_query(item.event), _keys((*by, *item.by)), bits) for item, bits in placed)
+    places = tuple(
+        Place(compile_query(item.event), _keys((*by, *item.by)), bits, event_terms(item.event)) for item, bits in placed
+    )
     conditions = [place.holds for place in places]
 
     def holds(document: Document) -> bool:

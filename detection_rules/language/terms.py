@@ -42,10 +42,11 @@ def demanded_terms(text: str, language: str) -> Terms | None:
     """
     if language == "kuery":
         return _of_kql(kql.parse(text))
-    return _one_of(_of_event(event) for event in eql_ast.events(eql.parse_query(text)))
+    return _one_of(event_terms(event) for event in eql_ast.events(eql.parse_query(text)))
 
 
-def _of_event(query: eql_ast.EventQuery) -> Terms | None:
+def event_terms(query: eql_ast.EventQuery) -> Terms | None:
+    """The same for one EQL event query, such as an item of a sequence."""
     condition = _of_eql(query.condition)
     if query.category is None:
         return condition
