@@ -1,8 +1,9 @@
 """Documents of the lab, recorded once by tests/kibana_dashboards/record.py.
 
 Two Debian guests under QEMU, looked at from below: on one the emulator runs and, for a while, a system call leads
-elsewhere; on the other, programs hold a raw socket and an eBPF filter. And the demo on a third host, where the emulator
-is found, contained, released and proven gone. What named the recording machine was replaced; nothing else was changed.
+elsewhere and a byte of kernel text is another; on the other, programs hold a raw socket and an eBPF filter, and one of
+them is taken out of the list of tasks. And the demo on a third host, where the emulator is found, contained, released
+and proven gone. What named the recording machine was replaced; documents of single modules were left out.
 """
 
 from collections.abc import Mapping

@@ -2,27 +2,30 @@
 
     python -m tests.kibana_dashboards.record FILE
 
-Two Debian guests, looked at from below: on one the emulator runs, and for a while a system call leads elsewhere; on the
-other, programs hold a raw socket and an eBPF filter. And the demo, where the emulator is found, contained, released and
-proven gone. Needs what the guest tier needs. What names the recording machine (host ids and names, the demo's kernel,
-the scratch directory) is replaced; nothing else is.
+Two Debian guests, looked at from below: on one the emulator runs, and for a while a system call leads elsewhere and a
+byte of kernel text is another; on the other, programs hold a raw socket and an eBPF filter, and one of them is taken
+out of the list of tasks. And the demo, where the emulator is found, contained, released and proven gone. Needs what the
+guest tier needs. What names the recording machine (host ids and names, the demo's kernel, the scratch directory) is
+replaced; nothing else is. Documents of single kernel modules, which are many and which no panel shows, are left out.
 """
 
 import contextlib
 import queue
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from beat_bridge.detectors.cross_view import confirm
 from beat_bridge.ecs.heartbeats import heartbeat_document
 from beat_bridge.files import write_atomically
 from beat_bridge.model.bridge import BridgeStatus, SpoolStatus
 from beat_bridge.model.documents import Document
+from beat_bridge.model.findings import Finding
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.memory.layout import q35
@@ -35,6 +38,7 @@ from doorwatch.run.watch import Watch
 from tests.lab.guest import Guest, plants
 from tests.lab.guest.accelerator import accelerator
 from tests.lab.guest.image import image
+from tests.lab.guest.monitor import paused
 from tests.lab.guest.outside import Outside
 
 HOSTS = {"bookworm": (1, "guest-bookworm"), "trixie": (2, "guest-trixie")}
@@ -44,9 +48,14 @@ HOSTS = {"bookworm": (1, "guest-bookworm"), "trixie": (2, "guest-trixie")}
 class _Watched:
     """A guest under a watch of its own, and every document that it led to."""
 
-    def __init__(self, look: Callable[[], Inventory], state: Path) -> None:
+    def __init__(self, look: Callable[[], Inventory], guest: Guest, state: Path) -> None:
         self.documents: list[Document] = []
-        self._watch = Watch(look, self.documents.extend, state / "ledger.json", "default")
+
+        def confirmed(findings: Sequence[Finding]) -> Sequence[Finding]:
+            with paused(guest.monitor_path):
+                return confirm(findings, look())
+
+        self._watch = Watch(look, self.documents.extend, state / "ledger.json", "default", confirmed)
 
     def look(self) -> None:
         """Look until the look was whole, or three times."""
@@ -67,7 +76,7 @@ def _watched(release: str, state: Path) -> Iterator[tuple[Guest, _Watched]]:
         memory = RamFile(Path(guest.ram_file), q35(guest.memory))
         try:
             profile = load_profile(guest.kernel_image, memory, state / release)
-            yield guest, _Watched(Introspection(memory, profile, host_id=release).look, state / release)
+            yield guest, _Watched(Introspection(memory, profile, host_id=release).look, guest, state / release)
         finally:
             memory.close()
 
@@ -84,8 +93,10 @@ def _guests(state: Path) -> Iterator[Document]:
         yield from watched.documents
     with _watched("trixie", state) as (guest, watched):
         watched.look()
-        with plants.program(guest, "raw_socket"), plants.program(guest, "ebpf_socket"):
+        with plants.program(guest, "raw_socket") as raw, plants.program(guest, "ebpf_socket"):
             watched.look()
+            with Outside(guest) as outside, outside.unlinked_task(raw.pid):
+                watched.look()
         yield from watched.documents
 
 
@@ -125,6 +136,7 @@ def main() -> None:
         state = Path(scratch)
         documents = [*_guests(state), *_demo(state)]
         bodies = [_anonymous(document.body, state) for document in documents]
+    bodies = [body for body in bodies if body["event"]["action"] != "module-seen"]
     bodies.sort(key=lambda body: str(body["@timestamp"]))
     lines = b"".join(msgspec.json.encode(body) + b"\n" for body in bodies)
     write_atomically(Path(sys.argv[1]), lines, mode=0o644)
