@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from drgn import FaultError, Program
 
@@ -49,7 +50,7 @@ class Introspection:
     always tell it from one that runs: whoever looks at a guest that may be restarted asks its hypervisor too (`sight`).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords, each one thing that a caller may know of the guest
         self,
         memory: PhysicalMemory,
         profile: Profile,
@@ -57,6 +58,7 @@ class Introspection:
         host_id: str = "",
         budget_seconds: float = BUDGET_SECONDS,
         baseline: Baseline | None = None,
+        modules_dir: Path | None = None,
     ) -> None:
         """Prepare for a guest.
 
@@ -66,6 +68,7 @@ class Introspection:
             host_id: Its `/etc/machine-id` or UUID, if the caller knows it; see `kernel.identity`.
             budget_seconds: What one look may take; what is not seen by then is told as coverage.
             baseline: The kernel's state earlier in this boot; what has changed since is told.
+            modules_dir: The files of its modules (`/lib/modules`), to compare their code with.
 
         Raises:
             DoorwatchError: The profile, or the baseline, is of another kernel or boot.
@@ -77,7 +80,7 @@ class Introspection:
         except (FaultError, LookupError) as error:
             raise DoorwatchError(f"the guest's kernel cannot be read where its profile has it: {error}") from error
         try:
-            self._integrity = watching.Integrity(self._prog, baseline)
+            self._integrity = watching.Integrity(self._prog, baseline, modules_dir)
         except FaultError as error:
             raise DoorwatchError(f"the guest's boot id cannot be read: {error}") from error
         self._budget = budget_seconds
@@ -184,7 +187,7 @@ class _Pass:
         whose = Whose(prog, code)
         self.hooks += kernel_hooks.whole(hooks(prog, whose, kernel_hooks), "hooks")
         told = {(hook.surface, hook.symbol) for hook in self.hooks}
-        changed = self._integrity.look(whose, gaps)
+        changed = self._integrity.look(whose, self.modules.by_address, gaps)
         self.hooks += (hook for hook in changed if (hook.surface, hook.symbol) not in told)
 
     def coverage(self) -> tuple[Coverage, ...]:

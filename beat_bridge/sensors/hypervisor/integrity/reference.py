@@ -11,7 +11,7 @@ from beat_bridge.sensors.hypervisor.integrity.pages import Pages
 from beat_bridge.sensors.hypervisor.integrity.patching.branches import CALL
 from beat_bridge.sensors.hypervisor.integrity.sites import Layouts, Sites, read_sites, tracer_calls, trampolines
 from beat_bridge.sensors.hypervisor.kernel.program import view
-from beat_bridge.sensors.hypervisor.kernel.records import offset_of, once, size_of
+from beat_bridge.sensors.hypervisor.kernel.records import offset_of, once, record, size_of
 from beat_bridge.sensors.hypervisor.symbols.build import KernelBuild
 from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
 from beat_bridge.sensors.hypervisor.symbols.relocations import Relocations, relocate
@@ -137,3 +137,44 @@ def _entries(build: KernelBuild, code: bytes) -> "array[int]":
         if code.startswith(NOP5, at) or code[at : at + 1] == struct.pack("B", CALL):
             found.add(at)
     return array("I", sorted(found))
+
+
+class Remembered:
+    """A module's code as it was when it was first seen, where its file is not at hand."""
+
+    def __init__(self, prog: Program, module: int, pages: Pages) -> None:
+        """Remember what was read; the tables of patch sites are the loaded module's own.
+
+        Args:
+            prog: The guest.
+            module: ``struct module *``
+            pages: Its code.
+
+        Raises:
+            LookupError: Not all of it could be read.
+        """
+        code = pages.part(0, pages.size)
+        if code is None:
+            raise LookupError("the module's code could not be read whole")
+        self._code = code
+        tables = {}
+        for name, (pointer, count, size) in _TABLES_OF_MODULES.items():
+            try:
+                first, entries = record(prog, "struct module", pointer, count).read(module)
+                if first and 0 < entries * size <= _MOST_TABLE:
+                    tables[name] = ImageSection(first, view(prog).read(first, entries * size))
+            except (FaultError, LookupError):  # this module, or this kernel, has none
+                continue
+        self.sites = read_sites(tables, pages.start, pages.size, layouts(prog))
+
+    def should(self, low: int, high: int) -> bytes:
+        """As Reference."""
+        return self._code[low:high]
+
+
+_TABLES_OF_MODULES = {
+    "__jump_table": ("jump_entries", "num_jump_entries", 16),
+    ".static_call_sites": ("static_call_sites", "num_static_call_sites", 8),
+    "__mcount_loc": ("ftrace_callsites", "num_ftrace_callsites", 8),
+}
+"""Members of ``struct module``: the table, its entries, and the bytes of one."""

@@ -62,6 +62,8 @@ class Modules:
     modules: list[KernelModule] = field(default_factory=list)
     ranges: list[tuple[int, int, str]] = field(default_factory=list)
     """(first address, end, name) of code."""
+    by_address: dict[int, KernelModule] = field(default_factory=dict)
+    """The same modules by the address of their ``struct module``."""
 
 
 def look_at_modules(prog: Program, gaps: Gaps) -> Modules:
@@ -79,12 +81,13 @@ def look_at_modules(prog: Program, gaps: Gaps) -> Modules:
         if not asked.complete:
             raise FaultError(asked.detail, 0)
 
-    for _, module in read_each(prog, sorted(seen_by), read, listed(now)):
+    for address, module in read_each(prog, sorted(seen_by), read, listed(now)):
         if isinstance(module, FaultError):
             gaps.miss("a module", module)
             continue
         gaps.examined += 1
         found.modules.append(module)
+        found.by_address[address] = module
         found.ranges.append((module.text_address, module.text_address + module.text_size, module.name))
     return found
 
