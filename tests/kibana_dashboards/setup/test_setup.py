@@ -254,6 +254,20 @@ def test_a_pack_nobody_touched_follows_a_new_version(kibana: Kibana, run: Run) -
     assert len(_rows(run("--only", "packs"), action="update", outcome="done")) == 1
 
 
+def test_an_edit_of_another_version_is_an_edit(kibana: Kibana, run: Run) -> None:
+    """What an earlier Doorwatch installed and somebody changed since is kept, rule and pack alike."""
+    run("--only", "packs", "--only", "rules", responder=False)
+    rule_id, name = _first_rule()
+    rule = kibana.spaces["default"].rules[rule_id]
+    rule["severity"] = "low"
+    rule["meta"]["doorwatch"]["fingerprint"] = "0" * 16
+    pack = next(iter(kibana.spaces["default"].packs.values()))
+    pack["queries"].popitem()
+    pack["description"] = re.sub(r"[0-9a-f]{16}\]$", "0" * 16 + "]", pack["description"])
+    rows = _rows(run("--only", "packs", "--only", "rules", responder=False), action="differs")
+    assert [row["name"] for row in rows] == [name, pack["name"]]
+
+
 def test_more_packs_than_a_page_are_all_looked_at(kibana: Kibana, run: Run) -> None:
     """Ours are found behind hundreds of others."""
     for number in range(250):
