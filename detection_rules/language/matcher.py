@@ -200,7 +200,7 @@ class Matcher:
             matches = [] if chosen is None else [_match(key, chosen)]
             pending = True
         else:
-            machine = machine if isinstance(machine, SequenceMachine) else SequenceMachine()
+            machine = machine if isinstance(machine, SequenceMachine) else SequenceMachine(shape)
             complete, taken = machine.take(shape, event)
             self._counts["late"] += not taken
             matches = []

@@ -80,8 +80,8 @@ class _Pending:
         return tuple(reversed(found))
 
 
-_States = dict[int, _Pending]
-"""By stage; of a long sequence few are taken."""
+_States = list[_Pending | None]
+"""By stage, the last one aside, where a sequence is complete and waits no more."""
 Complete = tuple[Occurrence, ...]
 
 
@@ -94,12 +94,12 @@ class SequenceMachine:
 
     __slots__ = ("_current", "_fired", "_forbidden", "_recent", "_settled", "awaited", "touched")
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
         self.touched = 0
         """When it last got an event, on the matcher's clock."""
         self.awaited = 0
         """Sequences whose end is not certain yet."""
-        self._current: _States = {}
+        self._current: _States = _nothing(shape)
         self._recent: list[Occurrence] = []
         self._settled: _States | None = None
         self._forbidden: list[Occurrence] | None = None
@@ -127,7 +127,9 @@ class SequenceMachine:
             insort(recent, event, key=_ordinal)
             done = self._again(shape)
         else:
-            recent.append(event)
+            self._recent = [*recent, event] if len(recent) < 2 else recent  # without room for more: there are many keys
+            if self._recent is recent:
+                recent.append(event)
             complete = _advance(shape, self._current, event)
             done = [complete] if complete else []
         self._settle(shape)
@@ -139,7 +141,7 @@ class SequenceMachine:
     @property
     def pending(self) -> bool:
         """Whether a sequence has begun; otherwise it is only kept for events that come late."""
-        return bool(self._current or self._forbidden or self.awaited)
+        return bool(self._forbidden or self.awaited) or any(self._current)
 
     def forbidden(self, shape: Shape, events: Complete) -> bool:
         """Whether a missing event did happen in one of the gaps between the events of a sequence."""
@@ -171,7 +173,7 @@ class SequenceMachine:
 
     def _again(self, shape: Shape) -> list[_Pending]:
         """Go through the recent events in their new order; what already fired does not fire twice."""
-        self._current = dict(self._settled or {})
+        self._current = list(self._settled) if self._settled else _nothing(shape)
         fired = self._fired or ()
         done = []
         for event in self._recent:
@@ -186,7 +188,7 @@ class SequenceMachine:
         if len(recent) <= MOST_RECENT and recent[0].time >= oldest:
             return
         count = max(len(recent) - MOST_RECENT, bisect_left(recent, (oldest,), key=_ordinal))
-        settled = self._settled = {} if self._settled is None else self._settled
+        settled = self._settled = self._settled or _nothing(shape)
         for event in recent[:count]:
             _advance(shape, settled, event)
             if self._fired:
@@ -201,7 +203,7 @@ def _advance(shape: Shape, states: _States, event: Occurrence) -> _Pending | Non
     for stage in range(min(last, bits.bit_length()), 0, -1):
         if not bits >> stage & 1:
             continue
-        waiting = states.pop(stage - 1, None)
+        waiting, states[stage - 1] = states[stage - 1], None
         if waiting is None or (shape.span is not None and event.time - waiting.start > shape.span):
             continue
         grown = _Pending(event, waiting)
@@ -216,8 +218,12 @@ def _advance(shape: Shape, states: _States, event: Occurrence) -> _Pending | Non
         else:
             complete = first
     if bits & shape.until:
-        states.clear()
+        states[:] = _nothing(shape)
     return complete
+
+
+def _nothing(shape: Shape) -> _States:
+    return [None] * (shape.stages - 1)
 
 
 def gaps_of(missing: Sequence[bool]) -> tuple[tuple[int, int], ...]:
