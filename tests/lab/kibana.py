@@ -465,6 +465,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/x-ndjson" if isinstance(body, bytes) else "application/json")
         self.send_header("content-length", str(len(data)))
+        if 300 <= status < 400:
+            self.send_header("location", body["location"])
         self.end_headers()
         self.wfile.write(data)
         self.wfile.flush()

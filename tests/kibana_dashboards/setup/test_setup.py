@@ -327,7 +327,7 @@ def test_a_failure_in_the_middle_says_what_was_done_and_is_continued(kibana: Kib
         (lambda k: k.privileges.discard("saved_objects.all"), [], r"not allowed \(403\): .* Saved Objects Management"),
         (lambda k: k.privileges.discard("osquery.read"), [], r"not allowed \(403\): .* Osquery: All"),
         (lambda k: k.privileges.discard("osquery.all"), [], r"Osquery: All.*; \d+ changes were made, 3 more remain"),
-        (lambda k: k.faults.append(("status", lambda: (302, {}))), [], "answers with a redirect"),
+        (lambda k: k.faults.append(("status", lambda: (302, {"location": "/x"}))), [], "answers with a redirect"),
         (lambda k: k.faults.append(("status", lambda: (200, b"<html>login</html>"))), [], "is this Kibana"),
         (lambda k: k.faults.append(("status", lambda: (200, {"version": "?"}))), [], "is this Kibana"),
         (lambda k: k.faults.append(("status", lambda: (200, []))), [], "is this Kibana"),
