@@ -1,5 +1,6 @@
 """Real kernels, Debian 12's and 13's: what they patch themselves is explained, and nothing else."""
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,10 @@ from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.kernel import Hook
+from beat_bridge.sensors.hypervisor import elf
 from beat_bridge.sensors.hypervisor.integrity.baseline import decode, encode
+from beat_bridge.sensors.hypervisor.integrity.kcore import compare_with_kcore
+from beat_bridge.sensors.hypervisor.kernel.program import open_program
 from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.memory.layout import q35
 from beat_bridge.sensors.hypervisor.memory.ram_file import RamFile
@@ -216,3 +220,33 @@ def test_modules_are_what_their_files_say(watched: Watched, tmp_path: Path) -> N
             assert found.symbol.startswith("virtio_blk:")
             assert later.symbol == f"virtio_blk+{offset:#x}"
     assert account(watched.introspection.look(), "module_text").status is CoverageStatus.PARTIAL
+
+
+def test_the_inside_view_of_code_is_the_outside_one(watched: Watched, tmp_path: Path) -> None:
+    """The guest's /proc/kcore shows the bytes that lie in its memory; one that is changed under it is told."""
+    start, size = watched.profile.text_start, 64 << 12
+    header = watched.guest.run(["head", "-c", "4096", "/proc/kcore"]).out
+    count = elf.read_header(header, "kcore").segments
+    segments = elf.read_segments(header[64 : 64 + count * elf.SEGMENT_SIZE])
+    (segment,) = (each for each in segments if each.virtual <= start < each.virtual + each.file_size)
+    skip = (segment.offset + start - segment.virtual) // 4096
+    shown = watched.guest.run(["dd", "if=/proc/kcore", "bs=4096", f"skip={skip}", "count=64", "status=none"]).out
+    core = tmp_path / "kcore"
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 4, 62, 1, 0, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    load = struct.pack("<IIQQQQQQ", 1, 5, 4096, start, 0, size, size, 4096)
+    core.write_bytes((head + load).ljust(4096, b"\0") + shown)
+    prog = open_program(watched.memory, watched.profile)
+    assert list(compare_with_kcore(prog, core, start, size)) == []
+    with stopped(watched.guest) as still, still.changed(start + 0x5432, b"\xf1"):
+        (found,) = compare_with_kcore(prog, core, start, size)
+    assert (found.address, found.outside) == (start + 0x5432, b"\xf1")
+
+
+def test_no_kernel_keeps_what_its_verifier_said(watched: Watched) -> None:
+    """Only the verifier's own state, freed when a program is loaded, holds its log: nothing of it can be read later."""
+    prog = open_program(watched.memory, watched.profile)
+    for kept in ("struct bpf_prog", "struct bpf_prog_aux", "struct btf"):
+        types = [str(member.type) for member in prog.type(kept).members or ()]
+        assert types
+        assert not any("verifier_log" in each or "verifier_env" in each for each in types)
+    assert "log" in {member.name for member in prog.type("struct bpf_verifier_env").members or ()}
