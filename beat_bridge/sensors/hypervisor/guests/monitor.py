@@ -171,9 +171,8 @@ class Monitor:
         try:
             return self._loop.run_until_complete(asyncio.wait_for(work, seconds))
         except TimeoutError as error:
-            raise DoorwatchError(
-                f"{self._path}: QEMU did not give {what} in {seconds:g} s: {what_keeps_it(self._path, self.peer)}"
-            ) from error
+            keeps = what_keeps_it(self._path, self.peer, greeted=self._client.greeting is not None)
+            raise DoorwatchError(f"{self._path}: QEMU did not give {what} in {seconds:g} s: {keeps}") from error
         except ExecuteError as error:
             raise RefusedError(f"{self._path}: QEMU refuses: {_one_line(error)}") from error
         except ExecInterruptedError as error:

@@ -15,11 +15,17 @@ _MAX_COMMAND_LINE = 2 << 20
 _QEMU = ("qemu", "kvm")
 
 
-def what_keeps_it(path: Path, pid: int) -> str:
-    """Why a monitor does not answer, and what to do, as far as the kernel tells."""
+def what_keeps_it(path: Path, pid: int, *, greeted: bool) -> str:
+    """Why a monitor does not answer, and what to do, as far as the kernel tells.
+
+    Args:
+        path: The socket.
+        pid: Who listens on it.
+        greeted: Whether it is ours already: then nobody else holds it.
+    """
     if _stopped(pid):
         return f"process {pid} is stopped (SIGSTOP, or a debugger): let it go on"
-    if _taken(path):
+    if not greeted and _taken(path):
         return "another client holds this socket, and it serves one at a time: give the guest a second -qmp socket"
     return "it hangs, or is very busy"
 

@@ -61,7 +61,7 @@ def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
     """What a client asks, until it hangs up; QMP puts nothing between requests."""
     text = ""
     while data := client.recv(65536):
-        text += data.decode()
+        text = (text + data.decode()).lstrip()  # a descriptor arrives with a blank
         with contextlib.suppress(json.JSONDecodeError):  # the rest is still to come
             while text:
                 request, end = json.JSONDecoder().raw_decode(text)
