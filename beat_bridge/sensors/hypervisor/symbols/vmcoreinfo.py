@@ -128,6 +128,25 @@ def find_vmcoreinfo(memory: PhysicalMemory, runs: Callable[[VmCoreInfo], bool] =
             f"guest memory: {seen} VMCOREINFO notes, none of which fits the page tables it names: the guest is still "
             "booting, the memory layout is wrong, or the notes are forged"
         )
+    _expect_any(memory)
     raise DoorwatchError(
         "guest memory: no VMCOREINFO note in it: not a running x86-64 Linux kernel, or one that is still booting"
     )
+
+
+def _expect_any(memory: PhysicalMemory) -> None:
+    """Tell memory that holds nothing from memory that is gone.
+
+    Raises:
+        DoorwatchError: Not one region of it can be read.
+    """
+    fault: MemoryFault | None = None
+    for region in memory.regions():
+        try:
+            memory.read(region.start, 1)
+        except MemoryFault as error:
+            fault = error
+        else:
+            return
+    if fault is not None:
+        raise DoorwatchError(f"guest memory: none of it can be read: {fault}") from fault

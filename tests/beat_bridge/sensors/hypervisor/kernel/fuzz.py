@@ -175,7 +175,7 @@ class Fuzz:
             outcome = "refused"
             wrong = "more than one line" if "\n" in str(error) else ""
         else:
-            outcome = "gaps" if any(each.sensor in SENSORS for each in seen.gaps) else "whole"
+            outcome = "gaps" if _gaps(seen) - _gaps(self._clean) else "whole"
             wrong = _wrong(seen)
             silent += self._silent(seen)
         took = time.monotonic() - begun
@@ -250,6 +250,10 @@ def _identities(seen: Inventory) -> Iterator[tuple[tuple[str, ...], Counter[str]
     yield ("bpf_objects",), Counter(f"{type(each).__name__} {each.id}" for each in objects)
     hooks = [each for each in seen.hooks if each.surface not in ("netfilter", "kprobe", "ftrace")]
     yield ("kernel_hooks", *watching.SENSORS), Counter(f"{each.surface} {each.symbol}" for each in hooks)
+
+
+def _gaps(seen: Inventory) -> set[str]:
+    return {each.sensor for each in seen.gaps}
 
 
 def _wrong(seen: Inventory) -> str:
