@@ -10,11 +10,11 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count as count_from
 
 from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import SymbolTable
 
-_RELATIVE = struct.Struct("<i")
 _WORD = struct.Struct("<Q")
 _JUMP_ENTRY = struct.Struct("<iiq")
 """struct jump_entry (include/linux/jump_label.h): code, target, key; each relative to itself."""
@@ -152,7 +152,7 @@ def read_sites(
     def offsets(name: str) -> "array[int]":
         section = sections.get(name)
         found = () if section is None else _relative(section)
-        return array("I", sorted(at - address for at in found if 0 <= at - address < size))
+        return array("I", sorted([at - address for at in found if 0 <= at - address < size]))
 
     sites = Sites(
         alternatives=_alternatives(sections, address, size, layouts),
@@ -177,11 +177,11 @@ def read_sites(
     return sites
 
 
-def _relative(section: ImageSection) -> Iterator[int]:
+def _relative(section: ImageSection) -> list[int]:
     """Addresses in a table of 32-bit distances from the entry itself."""
-    data = section.data[: len(section.data) // 4 * 4]
-    for at, (distance,) in enumerate(_RELATIVE.iter_unpack(data)):
-        yield section.address + 4 * at + distance
+    count = len(section.data) // 4
+    distances = struct.unpack_from(f"<{count}i", section.data)
+    return [at + distance for at, distance in zip(count_from(section.address, 4), distances, strict=False)]
 
 
 def _absolute(section: ImageSection | None, address: int, size: int) -> Iterator[int]:

@@ -16,12 +16,13 @@ def accept_entries(stretch: Stretch, sites: Sites, running: Running) -> list[Vis
     Ftrace's own calls in turn what its users have asked for.
     """
     visitors = []
+    live, expected, start = stretch.live, stretch.expected, stretch.start
     for at in stretch.places(sites.entries):
-        if not stretch.differs(at, BRANCH):
-            continue
-        now = stretch.now(at, BRANCH)
+        now = live[at - start : at - start + BRANCH]
         if now == NOP5:
-            stretch.accept(at, BRANCH)
+            expected[at - start : at - start + BRANCH] = NOP5
+        elif now == expected[at - start : at - start + BRANCH]:
+            continue
         elif now[0] in (CALL, JUMP):
             owner = running.tracer(target_at(stretch.address + at, now))
             if owner is not None:
