@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from beat_bridge.model.base import Value
 from detection_rules.language.fields import Document, Reader, reader
 from detection_rules.language.occurrences import Ledger, Occurrence, microseconds, tiebreak
@@ -19,8 +21,10 @@ from detection_rules.language.sample_machine import SampleMachine
 from detection_rules.language.sequence_machine import LATENESS, SequenceMachine, Shape
 from detection_rules.language.sequence_plan import Key, Plan
 
+_Packed = bytes | Key
+"""A key as JSON, half as large; as it is where JSON cannot hold it (half a surrogate)."""
 Machine = SequenceMachine | SampleMachine
-_Awaited = tuple[int, int, Key, tuple[Occurrence, ...], SequenceMachine]
+_Awaited = tuple[int, int, _Packed, tuple[Occurrence, ...], SequenceMachine]
 """When a sequence is certain, a number that no other has, and the sequence."""
 SECOND: Final = 1_000_000
 """Microseconds."""
@@ -28,7 +32,7 @@ PATIENCE: Final = 900 * SECOND
 """How much later than its span allows a sequence is kept, on the clock of arrival: sensors and networks delay."""
 LONGEST: Final = 86_400 * SECOND
 """How long a sequence without `maxspan`, and a sample, is kept after its last event."""
-MACHINE_BYTES: Final = 450
+MACHINE_BYTES: Final = 700
 """What a key costs beside its occurrences, measured."""
 SWEPT: Final = 256
 """Keys looked at for their age with each document: a pause must not grow with the number of keys."""
@@ -39,7 +43,7 @@ class Bounds:
     """How much one matcher may remember."""
 
     keys: int = 200_000
-    bytes: int = 160 << 20
+    bytes: int = 192 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,8 @@ class Matcher:
         self._tiebreaker: Reader | None = reader(tiebreaker) if tiebreaker else None
         self._mutex = threading.Lock()
         self._ledger = Ledger()
-        self._open: OrderedDict[Key, Machine] = OrderedDict()
-        self._idle: OrderedDict[Key, Machine] = OrderedDict()
+        self._open: OrderedDict[_Packed, Machine] = OrderedDict()
+        self._idle: OrderedDict[_Packed, Machine] = OrderedDict()
         self._awaited: list[_Awaited] = []
         self._awaiting = 0
         self._arrived = 0
@@ -188,10 +192,10 @@ class Matcher:
             event = shared.get(stages)
             if event is None:
                 event = shared[stages] = Occurrence(ordinal, stages, document, reference, self._ledger)
-            found += self._put(key, event, now)
+            found += self._put(_pack(key), event, now)
         return found
 
-    def _put(self, key: Key, event: Occurrence, now: int) -> list[Match]:
+    def _put(self, key: _Packed, event: Occurrence, now: int) -> list[Match]:
         machine = self._open.pop(key, None) or self._idle.pop(key, None)
         shape = self._plan.shape
         if shape is None:
@@ -223,7 +227,7 @@ class Matcher:
         return matches
 
     def _await(
-        self, shape: Shape, key: Key, events: tuple[Occurrence, ...], machine: SequenceMachine, now: int
+        self, shape: Shape, key: _Packed, events: tuple[Occurrence, ...], machine: SequenceMachine, now: int
     ) -> None:
         """Wait until nothing can happen any more that must not: by the events' time and, behind it, by arrival."""
         last = events[0].time + (shape.span or 0)
@@ -287,5 +291,13 @@ def match_all(
     return found + matcher.finish()
 
 
-def _match(key: Key, events: tuple[Occurrence, ...]) -> Match:
-    return Match(tuple(event.document() for event in events), tuple(event.reference for event in events), key)
+def _match(key: _Packed, events: tuple[Occurrence, ...]) -> Match:
+    unpacked = msgspec.json.decode(key, type=Key) if isinstance(key, bytes) else key
+    return Match(tuple(event.document() for event in events), tuple(event.reference for event in events), unpacked)
+
+
+def _pack(key: Key) -> _Packed:
+    try:
+        return msgspec.json.encode(key)
+    except UnicodeEncodeError:
+        return key

@@ -15,7 +15,7 @@ Ordinal = tuple[int, tuple[int | float | str, ...], int]
 """Microseconds since 1970, the tiebreaker, the order of arrival: no two occurrences have the same."""
 ROOMY: Final = 8 << 20
 """Bytes up to which nothing is compressed: that takes ten times as long as writing JSON."""
-OVERHEAD: Final = 250
+OVERHEAD: Final = 350
 """Bytes that one occurrence costs beside its packed document, measured: the objects, and its place in a machine."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
