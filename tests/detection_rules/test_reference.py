@@ -5,6 +5,7 @@ from pathlib import Path
 
 from detection_rules import compile_query, load_rules
 from detection_rules.coverage import render_coverage
+from detection_rules.language import compile_rule_query
 from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.reference import render_checks, render_language
 
@@ -50,4 +51,4 @@ def test_the_queries_of_the_page_can_be_read() -> None:
     examples = [block.split("\n", 1) for block in blocks[1::2] if block.split("\n", 1)[0] in languages]
     assert len(examples) >= 2
     for language, text in examples:
-        compile_query(text, languages[language])
+        compile_rule_query(text, languages[language])
