@@ -36,6 +36,7 @@ class Running:
     def __init__(self, prog: Program, whose: Whose) -> None:
         self._prog = prog
         self._whose = whose
+        self._symbols: dict[str, int | None] = {}
         self._probes: dict[int, Probe] | None = None
         self._trampolines: list[tuple[int, int, str]] | None = None
 
@@ -52,7 +53,9 @@ class Running:
 
     def symbol(self, name: str) -> int | None:
         """The address of a symbol of the kernel's."""
-        return view(self._prog).profile.find(name)
+        if name not in self._symbols:
+            self._symbols[name] = view(self._prog).profile.find(name)
+        return self._symbols[name]
 
     def target(self, address: int) -> Code | None:
         """What a patched branch leads to, if it may lead there: the beginning of a function, or code with an owner."""

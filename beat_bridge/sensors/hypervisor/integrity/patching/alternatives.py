@@ -7,6 +7,7 @@ have to spare, is filled with nops.
 """
 
 import struct
+from collections.abc import Iterator
 from itertools import groupby
 
 from beat_bridge.sensors.hypervisor.integrity.nops import fillings, nop_at
@@ -49,18 +50,17 @@ def accept_alternatives(stretch: Stretch, sites: Sites, running: Running) -> Non
 
 def _candidates(
     stretch: Stretch, at: int, size: int, group: list[Alternative], running: Running
-) -> list[tuple[bytes, int]]:
+) -> Iterator[tuple[bytes, int]]:
     """What may stand in a place: code, and by how much its distances grow."""
     original = stretch.should(at, size)
-    found = [(original, 0)]
+    yield original, 0
     for each in group:
         rest = original[each.size :]
         replacement = _branches_patched(stretch, each, running)
-        found.append((replacement + _NOP * (each.size - len(replacement)) + rest, each.moved))
+        yield replacement + _NOP * (each.size - len(replacement)) + rest, each.moved
         direct = _direct(stretch.address + at, original[: each.size], each, running)
         if direct is not None:
-            found.append((direct + _NOP * (each.size - len(direct)) + rest, 0))
-    return found
+            yield direct + _NOP * (each.size - len(direct)) + rest, 0
 
 
 def _direct(address: int, original: bytes, each: Alternative, running: Running) -> bytes | None:
