@@ -164,6 +164,16 @@ def test_a_queue_that_is_full_is_told(tmp_path: Path) -> None:
             open_qmp(path, timeout=SHORT)
 
 
+def test_who_accepts_nobody_is_not_called_busy(tmp_path: Path) -> None:
+    """Where nobody has been served either, no other client is blamed."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(8)
+        with pytest.raises(DoorwatchError, match="it hangs, or is very busy"):
+            open_qmp(path, timeout=SHORT)
+
+
 @pytest.mark.guest
 def test_a_busy_socket_is_named(tmp_path: Path) -> None:
     """A second client is told that a first one holds the socket; when that has left, it is served."""
