@@ -27,6 +27,7 @@ from kibana_dashboards.package.contents import package_version
 from osquery_packs import load_packs
 from tests.kibana_dashboards import go_validator
 
+ROOT = Path(__file__).parents[2]
 Files = dict[str, bytes]
 Break = Callable[[Files], None]
 
@@ -127,7 +128,7 @@ def test_the_package_is_the_same_everywhere(
         [sys.executable, "-c", program, "build", "--output", "."],
         cwd=tmp_path,
         umask=umask,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=120,
