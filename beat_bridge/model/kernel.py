@@ -7,8 +7,8 @@ class Hook(Value, frozen=True, kw_only=True):
     """One place in the kernel through which control passes, where it leads, and where it should lead."""
 
     surface: str
-    """`syscall_table`, `syscall_dispatch`, `idt`, `ftrace`, `kprobe`, `netfilter`, `kernel_text`, `module_text`,
-    `lsm`, `seq_operations`."""
+    """`syscall_table`, `syscall_dispatch`, `idt`, `ftrace`, `kprobe`, `livepatch`, `netfilter`, `packet_type`,
+    `kernel_text`, `module_text`, `lsm`, `seq_operations`."""
     symbol: str
     """The entry, as the kernel names it (`__x64_sys_bpf`, `nf_hook_ops[2]`)."""
     expected: str

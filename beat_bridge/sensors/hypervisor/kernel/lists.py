@@ -60,7 +60,7 @@ def list_for_each(prog: Program, head: int) -> Iterator[int]:
         yield at
         before, at = at, following
     if last != before:
-        _confirm(prog, before, head, "list", is_end=True)
+        _confirm(prog, before, head, "list")
 
 
 def hlist_for_each(prog: Program, head: int) -> Iterator[int]:
@@ -87,7 +87,7 @@ def hlist_for_each(prog: Program, head: int) -> Iterator[int]:
         before, at = at, following
 
 
-def _confirm(prog: Program, before: int, at: int, kind: str, *, is_end: bool = False) -> None:
+def _confirm(prog: Program, before: int, at: int, kind: str) -> None:
     """Ask the memory of this moment about two neighbours that do not lead to each other.
 
     A running guest puts entries in and takes them out while the walk goes on, and the two pages were read at different
@@ -103,7 +103,7 @@ def _confirm(prog: Program, before: int, at: int, kind: str, *, is_end: bool = F
         if back == before:
             return
         if following != at:
-            if is_end or (back >= _LOWEST_KERNEL_ADDRESS and _POINTER.unpack(now(back, _POINTER.size)) == (at,)):
+            if back >= _LOWEST_KERNEL_ADDRESS and _POINTER.unpack(now(back, _POINTER.size)) == (at,):
                 return
             raise TornWalkError(f"a {kind} changes while it is walked, at {at:#x}", at)
     raise TornWalkError(f"a {kind} leads to {at:#x}, and from there back to {back:#x} instead of {before:#x}", at)

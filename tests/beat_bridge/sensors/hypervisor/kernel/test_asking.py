@@ -95,6 +95,21 @@ def test_what_has_ended_is_no_gap() -> None:
     assert isinstance(found["d"], FaultError)
 
 
+def test_memory_is_read_anew_for_another_try() -> None:
+    """What is read the second time is what lies there by then."""
+    memory = mapped()
+    prog = program(memory)
+
+    def read(key: str) -> str:
+        value = view(prog).read(BASE + 0x8000, 1)[0]
+        memory.put(0x8000, 7)
+        if value != 7:
+            raise FaultError("torn", 0)
+        return key.upper()
+
+    assert list(read_each(prog, "a", read, list)) == [("a", "A")]
+
+
 def test_a_list_that_cannot_be_walked_again_excuses_nobody() -> None:
     """Where the second walk breaks off, all that could not be read counts as being there."""
     whole, torn = _failing(0), _failing(9)

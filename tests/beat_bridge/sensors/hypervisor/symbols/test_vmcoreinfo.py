@@ -77,3 +77,11 @@ def test_damaged_notes_are_read_or_refused(damage: list[tuple[int, int]]) -> Non
         note[at] = value
     with answered_or_refused("guest memory"):
         find_vmcoreinfo(with_notes((0x8_0000, bytes(note))))
+
+
+def test_memory_that_is_gone_is_told_from_memory_without_a_kernel() -> None:
+    """Where nothing can be read, the line says so and why; where something can, that there is no kernel."""
+    with pytest.raises(DoorwatchError, match="none of it can be read: 0x0 is unreadable"):
+        find_vmcoreinfo(Ram(RAM, range(len(RAM))))
+    with pytest.raises(DoorwatchError, match="no VMCOREINFO note in it"):
+        find_vmcoreinfo(Ram(RAM, range(4096, len(RAM))))
