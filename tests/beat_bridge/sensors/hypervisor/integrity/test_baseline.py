@@ -46,6 +46,12 @@ def test_a_baseline_is_strict_and_bounded(data: bytes) -> None:
         decode(data, "a test")
 
 
+def test_a_baseline_too_large_is_not_even_read() -> None:
+    """More bytes than a baseline can have are refused for their number."""
+    with pytest.raises(DoorwatchError, match="larger than 8 MiB"):
+        decode(b"[" * (MAX_BYTES + 1), "a test")
+
+
 def test_a_baseline_belongs_to_one_boot() -> None:
     """Another build, another place or another boot id parts two baselines; a boot id that is not known does not."""
     baseline = _baseline(boot="one", slide=2)

@@ -44,6 +44,8 @@ def test_what_is_no_core_of_the_range_is_refused(tmp_path: Path) -> None:
         list(compare_with_kcore(prog, core, START, SIZE))
     with pytest.raises(DoorwatchError, match="not a core that holds"):
         list(compare_with_kcore(prog, _core(tmp_path / "program", bytes(SIZE), kind=2), START, SIZE))
+    with pytest.raises(DoorwatchError, match="not a core that holds"):
+        list(compare_with_kcore(prog, _core(tmp_path / "later", bytes(SIZE)), START - 4096, 4096))
     with pytest.raises(DoorwatchError, match="No such file"):
         list(compare_with_kcore(prog, tmp_path / "none", START, SIZE))
     core.write_bytes(b"no ELF")

@@ -101,6 +101,7 @@ def test_a_lock_and_a_landing_mark_have_one_other_state() -> None:
     image = {AT: b"\xf0", 320: bytes.fromhex("f30f1efa")}
     sites = Sites(locks=_places(AT), seals=_places(320))
     assert not judged(image, {AT: b"\x3e", 320: bytes.fromhex("660f1f00")}, sites).unexplained
+    assert not judged(image, {320: bytes.fromhex("660f1f00")}, sites).unexplained  # several processors: locks stay
     assert judged(image, {AT: b"\x90"}, sites).unexplained == ((AT, AT + 1),)
     assert judged(image, {320: bytes.fromhex("90909090")}, sites).unexplained
 
