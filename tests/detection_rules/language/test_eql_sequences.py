@@ -167,6 +167,9 @@ A, B, C, D, M, N = (is_(letter) for letter in "ABCDMN")
         (f"sequence with maxspan=5s {A} {B} !{M}", "A x B x x M", []),
         (f"sequence with maxspan=5s {A} {B} !{M}", "A x B x x x M", [(1, 3)]),
         (f"sequence with maxspan=5s {A} !{M} with runs=2 {B}", "A M B", []),
+        # an event is not in the gap behind itself
+        (f"sequence with maxspan=1h {A} !{A} {B}", "A B", [(1, 2)]),
+        (f"sequence with maxspan=1h {A} !{B} {B}", "A B", [(1, 2)]),
         # a broken match still takes the place of the older one, as Elasticsearch checks what is missing at the end
         (f"sequence with maxspan=1h {A} {A} !{M} {A}", "A A M A A", [(2, 4, 5)]),
         (f"sequence with maxspan=1h {A} !{M} {B} {C}", "A B A M B C", []),
