@@ -26,18 +26,21 @@ class ChangedByte(NamedTuple):
 @contextmanager
 def stopped(guest: Guest) -> Iterator["Stopped"]:
     """The guest stands still meanwhile; every byte is put back before it goes on."""
+    lines = (line.split() for line in guest.get("/proc/kallsyms").decode().splitlines())
+    symbols = sorted((int(fields[0], 16), fields[2]) for fields in lines if len(fields) == 3)
     with Outside(guest) as outside, guest.ram_file.open("r+b", buffering=0) as ram, paused(guest.monitor_path):
-        yield Stopped(outside, ram.fileno())
+        yield Stopped(outside, ram.fileno(), symbols)
 
 
 class Stopped:
     """A guest that stands still."""
 
-    def __init__(self, outside: Outside, descriptor: int) -> None:
+    def __init__(self, outside: Outside, descriptor: int, symbols: Sequence[tuple[int, str]]) -> None:
         self._outside = outside
         self._descriptor = descriptor
         start, end = outside.symbols["_text"], outside.symbols["_etext"]
-        self._starts = sorted({at for at in outside.symbols.values() if start <= at < end})
+        self._symbols = symbols  # all of them: static functions may share a name
+        self._starts = sorted({at for at, _ in symbols if start <= at < end})
         self._range = start, end
 
     @contextmanager
@@ -65,7 +68,7 @@ class Stopped:
         """Bytes of code chosen at random, each with the function that it lies in."""
         chosen = random.Random(seed)  # noqa: S311 - which bytes are tried is no secret
         names: dict[int, str] = {}
-        for name, at in self._outside.symbols.items():
+        for at, name in self._symbols:
             names.setdefault(at, name)
         found = []
         for _ in range(count):
@@ -76,7 +79,7 @@ class Stopped:
 
     def names(self, address: int) -> list[str]:
         """Everything that /proc/kallsyms has at an address."""
-        return [name for name, at in self._outside.symbols.items() if at == address]
+        return [name for at, name in self._symbols if at == address]
 
     def flipped(self, place: ChangedByte, seed: int) -> bytes:
         """Another byte for a place."""
