@@ -8,7 +8,7 @@ class Hook(Value, frozen=True, kw_only=True):
 
     surface: str
     """`syscall_table`, `syscall_dispatch`, `idt`, `ftrace`, `kprobe`, `livepatch`, `netfilter`, `packet_type`,
-    `kernel_text`, `module_text`, `lsm`, `seq_operations`."""
+    `kernel_text`, `module_text`, `read_only_data`, `lsm`, `seq_operations`."""
     symbol: str
     """The entry, as the kernel names it (`__x64_sys_bpf`, `nf_hook_ops[2]`)."""
     expected: str
