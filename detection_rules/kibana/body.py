@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from beat_bridge.ecs.fields import fields
 from beat_bridge.errors import DoorwatchError
+from detection_rules.datasets import known_fields
 from detection_rules.kibana import guides
 from detection_rules.language import QueryError
 from detection_rules.queries import queried_fields
@@ -169,7 +169,7 @@ def _required(rule: RuleTable) -> list[Body]:
         names = queried_fields(rule.query, rule.language)
     except QueryError:
         return []
-    return [{"name": name, "type": fields()[name].type} for name in names if name in fields()]
+    return [{"name": name, "type": known_fields()[name].type} for name in names if name in known_fields()]
 
 
 def _canonical(key: str, value: Any) -> Any:

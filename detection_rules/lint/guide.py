@@ -44,6 +44,12 @@ def _threat(subject: Subject) -> Iterator[tuple[str, Place]]:
                     yield f"{one.id} refers to {one.reference}", subject.line(f"threat[{number}].technique")
 
 
+def _tactic(subject: Subject) -> Iterator[tuple[str, Place]]:
+    for tactic in dict.fromkeys(threat.tactic.name for threat in subject.rule.threat):
+        if f"Tactic: {tactic}" not in subject.rule.tags:
+            yield f"no tag says Tactic: {tactic}", subject.line("tags")
+
+
 def _empty(subject: Subject) -> Iterator[tuple[str, Place]]:
     table = subject.rule.source.file.rule
     for key in ("false_positives", "setup", "investigation_fields"):
@@ -65,6 +71,7 @@ CHECKS: Final = (
     Check("next_query", "warning", "add [[transform.investigate]], and $investigate_0 to the note", _next_queries),
     Check("button", "error", "number the placeholders from 0, one for each entry", _buttons),
     Check("threat", "warning", "add a [[rule.threat]] with the technique's own page", _threat),
+    Check("tactic", "warning", "add the tag, by which Kibana filters rules", _tactic),
     Check("empty", "warning", "name what looks alike, what the rule needs, and the fields to see first", _empty),
     Check("risk", "warning", "keep to Kibana's scale: low to 21, medium to 47, high to 73, critical to 100", _risk),
 )

@@ -19,12 +19,12 @@ def changed(
     """
     for path in SHIPPED.glob(f"{stem}.*"):
         shutil.copy(path, directory)
-    for path, pairs in ((f"{stem}.toml", replacements), (f"{stem}.documents.json", documents)):
-        text = (directory / path).read_text("utf-8")
+    for name, pairs in ((f"{stem}.toml", replacements), (f"{stem}.documents.json", documents)):
+        text = (directory / name).read_text("utf-8")
         for old, new in pairs:
             assert old in text, old
             text = text.replace(old, new)
-        (directory / path).write_text(text, "utf-8")
+        (directory / name).write_text(text, "utf-8")
     return next(rule for rule in rules_in(directory) if rule.stem == stem)
 
 

@@ -21,7 +21,7 @@ from tests.detection_rules.kibana_bodies import BODIES, SERVER_MADE, ndjson
 
 TODAY = date(2026, 11, 22)
 RULES = load_rules()
-EMPTY = (None, "", [], {})
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 @pytest.fixture(params=RULES, ids=lambda rule: rule.stem)

@@ -36,6 +36,7 @@ MISTAKES: list[tuple[str, str, list[tuple[str, str]], str]] = [
     ("button", "hidden_module", [("- $investigate_0\n", "")], "$investigate_0 stands"),
     ("button", "hidden_module", [("- $investigate_0\n", "- $investigate_9\n")], "$investigate_9 stands"),
     ("threat", "hidden_module", [("techniques/T1014/", "techniques/T1015/")], "T1014 refers to"),
+    ("tactic", "hidden_module", [('    "Tactic: Persistence",\n', "")], "no tag says Tactic: Persistence"),
     ("empty", "hidden_module", [("[rule.investigation_fields]\nfield_names", "[transform.x]\nx")], "no investigation"),
     ("risk", "hidden_module", [("risk_score = 99", "risk_score = 47")], "47, which is medium"),
     ("version", "hidden_module", [('severity = "critical"', 'severity = "high"')], "changed since version 1"),

@@ -10,7 +10,7 @@ from detection_rules import load_rules
 from detection_rules.rule_file import content_of
 from detection_rules.toml_writer import PROSE, WIDTH, fold, write
 
-_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=40) | st.sampled_from(
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
     [
         '"""',
         "'''",
@@ -31,7 +31,7 @@ _text = st.text(st.characters(exclude_categories=("Cs",)), max_size=40) | st.sam
     ]
 )
 _scalar = _text | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-_key = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)
+_key = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 _value = st.recursive(
     _scalar,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_key, inner, max_size=3),
