@@ -23,6 +23,7 @@ from beat_bridge.sensors.host.identity import identity
 from beat_bridge.sensors.hypervisor.options import GuestOptions
 from beat_bridge.shipping import Forwarder, Spool, Target
 from beat_bridge.standalone import Courier, LocalEngine, LocalStore, Outbox
+from detection_rules import Watch as Watching
 from detection_rules import load_rules
 from doorwatch.configuration import MIB, AlertOptions, Configuration
 from doorwatch.run.cure import verify_with
@@ -184,7 +185,7 @@ def _open_engine(
         return None, None
     rules = load_rules([Path(directory) for directory in configuration.rules] or None)
     outbox = stack.enter_context(Outbox(state / "alerts.sqlite"))
-    return LocalEngine(rules.match, outbox), outbox
+    return LocalEngine(rules.match, outbox, Watching(rules)), outbox
 
 
 def _start_forwarder(configuration: Configuration, state: Path, spool: Spool, stack: ExitStack) -> Forwarder:
