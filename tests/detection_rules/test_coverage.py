@@ -49,6 +49,8 @@ def test_the_layer_names_every_technique_once_for_each_tactic(tmp_path: Path) ->
     in_rules = {one.id for r in RULES for t in r.threat for e in t.technique for one in (e.subtechnique or (e,))}
     assert {technique for technique, _ in named} == in_rules
     assert next(e["score"] for e in layer["techniques"] if e["techniqueID"] == "T1562.004") == 75
+    # high by one rule and critical by another
+    assert next(e["score"] for e in layer["techniques"] if e["techniqueID"] == "T1205.002") == 100
     rule = changed(tmp_path, "short_lived_redirect", ('severity = "high"', 'severity = "low"'))
     assert {entry["score"] for entry in navigator_layer([rule])["techniques"]} == {25}
 

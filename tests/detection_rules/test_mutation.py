@@ -80,3 +80,21 @@ def test_what_nothing_notices_is_told(tmp_path: Path) -> None:
     assert 0 < len(outcome.survivors) < outcome.mutants
     assert any('"kernel_hook_drift"' in survivor for survivor in outcome.survivors)
     assert outcome.killed == 1 - len(outcome.survivors) / outcome.mutants
+
+
+def test_a_mutant_is_asked_only_where_its_rule_looks(tmp_path: Path) -> None:
+    """A document of a data stream that the rule does not read kills nothing, alone or beside one that is read."""
+    rule = changed(tmp_path, "kernel_text_change")
+    path = rule.path.with_suffix(".documents.json")
+    proof = json.loads(path.read_text("utf-8"))
+    before = mutate(rule, read_proof(rule))
+    kept = [case for case in proof["must_not_match"] if "hidden module" not in case["why"]]
+    taken = next(case for case in proof["must_not_match"] if "hidden module" in case["why"])
+    elsewhere = {"data_stream": {"dataset": "doorwatch.inventory"}}
+    foreign = {"like": taken["like"], "document": {**taken["document"], **elsewhere}}
+    harmless = {"like": taken["like"], "document": {"doorwatch": None}}
+    proof["must_not_match"] = [*kept, {"why": "beside a foreign one", "documents": [foreign, harmless]}]
+    path.write_text(json.dumps(proof), "utf-8")
+    after = mutate(rule, read_proof(rule))
+    assert not before.survivors
+    assert any('"kernel_hook_drift"' in survivor for survivor in after.survivors)
