@@ -22,6 +22,7 @@ from beat_bridge.model.findings import Finding, Standing
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.hypervisor.guests import Guest, GuestState
 from beat_bridge.sensors.hypervisor.guests.discovery import DEFAULT_URIS, Listed, find, list_all, open_listed
+from beat_bridge.sensors.hypervisor.guests.naming import assigned_id
 from beat_bridge.sensors.hypervisor.images import OpenMemory, look_at
 from beat_bridge.sensors.hypervisor.sight import Sight
 
@@ -190,13 +191,13 @@ def _told_by_name(below: Below, guest: Guest, inside: Inside) -> Seen | Doorwatc
             return error if guest.name in str(error) else DoorwatchError(f"{guest.name}: {error}")
 
 
-def _sight(below: Below, open_memory: OpenMemory, uuid: str = "") -> Sight:
+def _sight(below: Below, open_memory: OpenMemory, assigned: str = "") -> Sight:
     return Sight(
         open_memory,
         kernels=below.kernels,
         modules_dir=below.modules,
         cache_dir=cache_dir(),
-        host_id=below.host_id or uuid,
+        host_id=below.host_id or assigned,
         budget_seconds=below.budget_seconds,
     )
 
@@ -214,7 +215,7 @@ def _image(below: Below, path: Path, recorded: Inventory | None) -> Seen:
 
 
 def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
-    with closing(_sight(below, guest.memory, guest.uuid)) as sight:
+    with closing(_sight(below, guest.memory, assigned_id(guest))) as sight:
         inventory = sight.look()
         findings = detect(inventory)
         if inside.take is not None:

@@ -18,6 +18,7 @@ from beat_bridge.model.findings import Finding
 from beat_bridge.model.host import Host
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.hypervisor.guests import Guest
+from beat_bridge.sensors.hypervisor.guests.naming import assigned_id
 from beat_bridge.sensors.hypervisor.options import GuestOptions
 from beat_bridge.sensors.hypervisor.sight import Sight
 from doorwatch.run.watch import Watch
@@ -56,7 +57,7 @@ class GuestWatch:
         """
         self.name = guest.name
         self._guest = guest
-        self._id = options.host_ids.get(guest.name) or options.host_ids.get(guest.uuid) or guest.uuid
+        self._id = options.host_ids.get(guest.name) or options.host_ids.get(guest.uuid) or assigned_id(guest)
         self._sight = Sight(
             guest.memory,
             kernels=[Path(place) for place in options.kernels],

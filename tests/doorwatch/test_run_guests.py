@@ -18,6 +18,7 @@ from rich.console import Console
 
 from beat_bridge.model.bridge import BridgeStatus, GuestStatus, SpoolStatus
 from beat_bridge.model.documents import Document
+from beat_bridge.sensors.host.identity import identity
 from beat_bridge.sensors.hypervisor.options import GuestOptions
 from doorwatch.run import guests as watching
 from doorwatch.run.guests import Guests
@@ -85,6 +86,8 @@ def test_a_backdoor_in_a_guest_is_told_and_told_gone(bookworm: Guest, tmp_path: 
         gone = told.wait_for(_finding("gone"))
         assert gone["doorwatch"]["finding"]["key"] == opened["doorwatch"]["finding"]["key"]
     (status,) = guests.statuses()
+    # the hypervisor's word: a guest that chose its id could have another host cut off
+    assert opened["host"]["id"] == f"{identity().id}/qmp"
     assert opened["host"]["name"] == bookworm.check("uname", "-n").strip()
     assert status.passes >= 2
     assert status.last_error == ""
