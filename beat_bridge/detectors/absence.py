@@ -23,6 +23,7 @@ from beat_bridge.model.coverage import CoverageStatus
 from beat_bridge.model.filters import FilterKind
 from beat_bridge.model.findings import Finding, FindingKind
 from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.kernel import Hook
 from beat_bridge.model.processes import Executable, Process
 
 SENSORS: Mapping[FindingKind, frozenset[str]] = {
@@ -40,6 +41,15 @@ SENSORS: Mapping[FindingKind, frozenset[str]] = {
 }
 """What must have looked completely before a kind's silence means anything; for what a second view did not show,
 `cross_view` as well: without a second view nothing was compared."""
+_HOOK_SENSORS: Mapping[str, frozenset[str]] = {
+    "kernel_text": frozenset({"kernel_text"}),
+    "module_text": frozenset({"module_text"}),
+    "read_only_data": frozenset({"read_only_data"}),
+    "syscall_dispatch": frozenset({"kernel_hooks", "kernel_text"}),
+    "syscall_table": frozenset({"kernel_hooks", "read_only_data"}),
+    "seq_operations": frozenset({"kernel_hooks", "read_only_data"}),
+}
+"""Who tells of the places of a surface; of every other surface that is `kernel_hooks` alone."""
 _KERNEL_OBJECTS = {
     # kind of subject: the sensor that lists it, and what is said where it does so no more
     "module": ("modules", "the module was removed"),
@@ -64,7 +74,7 @@ class Look:
         if finding.host.boot_id != host.boot_id:
             # an inventory that could not read its boot id proves no restart
             return "the host was started anew" if host.boot_id and finding.host.boot_id else ""
-        if SENSORS[finding.kind] | _also_needed(finding) <= self._complete:
+        if _needed(finding) <= self._complete:
             return "a complete look no longer shows it"
         about = {"process": self._about_process, "socket": self._about_socket, "file": self._about_file}
         kind = finding.subject.partition(":")[0]
@@ -116,7 +126,12 @@ class Look:
         return _IN_ORDER if listed and not finding.missing_from and finding.subject not in self._disagreeing else ""
 
     def _about_hook(self, finding: Finding) -> str:
-        return _IN_ORDER if finding.subject in self._hooks else ""
+        """What is there now is in order, or somebody accounts for it; one of two sensors may not know what was wrong
+        with it, so that what leads where it was found to lead is not in order for want of an objection."""
+        now, was = self._hooks.get(finding.subject), finding.hook
+        if now is None or was is None:
+            return ""
+        return _IN_ORDER if now.explained or now.actual != was.actual else ""
 
     @cached_property
     def _complete(self) -> AbstractSet[str]:
@@ -172,14 +187,18 @@ class Look:
         return {finding.subject for finding in lists.find(Scene(self.inventory))}
 
     @cached_property
-    def _hooks(self) -> AbstractSet[str]:
-        return {f"hook:{hook.surface}:{hook.symbol}" for hook in self.inventory.hooks}
+    def _hooks(self) -> Mapping[str, Hook]:
+        return {f"hook:{hook.surface}:{hook.symbol}": hook for hook in self.inventory.hooks}
 
 
-def _also_needed(finding: Finding) -> AbstractSet[str]:
-    """Sensors that this very finding depends on, beside those of its kind."""
+def _needed(finding: Finding) -> AbstractSet[str]:
+    """Sensors that this very finding depends on."""
     excusable = finding.process is not None and _may_be_excused(finding.process)
-    return ({"packet_sockets"} if excusable else set()) | ({"cross_view"} if finding.missing_from else set())
+    also = ({"packet_sockets"} if excusable else set()) | ({"cross_view"} if finding.missing_from else set())
+    of_kind = SENSORS[finding.kind]
+    if finding.hook is not None and finding.kind is FindingKind.KERNEL_HOOK_DRIFT:
+        of_kind = _HOOK_SENSORS.get(finding.hook.surface, of_kind)
+    return of_kind | also
 
 
 def _may_be_excused(process: Process) -> bool:

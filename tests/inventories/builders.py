@@ -29,10 +29,13 @@ HOST = Host(
 SENSORS = (
     "bpf_objects",
     "kernel_hooks",
+    "kernel_text",
+    "module_text",
     "modules",
     "packet_sockets",
     "pid_files",
     "processes",
+    "read_only_data",
     "socket_filters",
 )
 COMPLETE = tuple(Coverage(sensor=name, status=CoverageStatus.COMPLETE, examined=10) for name in SENSORS)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,18 @@ def look_at_processes(descriptors: Descriptors, namespaces: Namespaces) -> Proce
     reader = _Reader(descriptors, namespaces, _boot_time())
     everyone = proc.pids()
     processes: list[Process] = []
+    untold: dict[int, Unavailable] = {}
     stuck = 0
     for pid, result in zip(everyone, each(reader.read, everyone), strict=True):
         found = result
         if isinstance(found, Stuck):
             stuck += 1
             found = reader.without_details(pid)
-        if found is not None:
+        if isinstance(found, Unavailable):
+            untold[pid] = found
+        elif found is not None:
             processes.append(found)
-    return ProcessLook(tuple(processes), _coverage(processes, stuck, len(everyone)))
+    return ProcessLook(tuple(processes), _coverage(processes, stuck, untold, len(everyone)))
 
 
 def parse_arguments(raw: bytes) -> tuple[str, ...]:
@@ -107,12 +110,14 @@ class _Reader:
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._file_systems = FileSystems()
 
-    def read(self, pid: int) -> Process | None:
-        """One process; None where it has ended, also where its parent has yet to take note of that (a zombie)."""
-        try:
-            status = proc.stat(pid)
-        except (OSError, ValueError):
-            return None
+    def read(self, pid: int) -> Process | Unavailable | None:
+        """One process; None where it has ended, also where its parent has yet to take note of that (a zombie).
+
+        Unavailable where it is there and may not even be told by its name, as a security module can have it.
+        """
+        status = _status(pid)
+        if status is None or isinstance(status, Unavailable):
+            return status
         if status.ended:
             return None
         if status.kernel_thread:
@@ -127,14 +132,17 @@ class _Reader:
             environment=self._environment(place),
             user_id=self._user_id(place),
         )
-        return found if self._still(status) else None
+        # the pid may belong to a later process by now, which is not the one that was read
+        now = _status(pid)
+        if isinstance(now, proc.Stat):
+            return found if now.start_ticks == status.start_ticks else None
+        return now
 
-    def without_details(self, pid: int) -> Process | None:
+    def without_details(self, pid: int) -> Process | Unavailable | None:
         """A process that cannot be looked at without hanging: what its stat line says, which cannot hang."""
-        try:
-            status = proc.stat(pid)
-        except (OSError, ValueError):
-            return None
+        status = _status(pid)
+        if status is None or isinstance(status, Unavailable):
+            return status
         late = Unavailable(reason=Reason.FAILED, detail=f"no answer within {PATIENCE_SECONDS:g} s")
         return self._process(status, executable=late, args=late, environment=late, user_id=late)
 
@@ -155,13 +163,6 @@ class _Reader:
             network_namespace=refused if namespace is None else namespace,
             **details,
         )
-
-    def _still(self, status: proc.Stat) -> bool:
-        """Whether the pid still belongs to the process that was read, and not to a later one."""
-        try:
-            return proc.stat(status.pid).start_ticks == status.start_ticks
-        except (OSError, ValueError):
-            return False
 
     def _arguments(self, place: str) -> tuple[str, ...] | Unavailable:
         try:
@@ -234,7 +235,18 @@ class _Reader:
         return True
 
 
-def _coverage(processes: Sequence[Process], stuck: int, seen: int) -> Coverage:
+def _status(pid: int) -> proc.Stat | Unavailable | None:
+    """A process's stat line; None where there is no such process any more."""
+    try:
+        return proc.stat(pid)
+    except OSError as error:
+        why = unavailable(f"/proc/{pid}/stat", error)
+        return None if why.reason is Reason.ABSENT else why
+    except ValueError as error:
+        return Unavailable(reason=Reason.FAILED, detail=f"/proc/{pid}/stat: {error}")
+
+
+def _coverage(processes: Sequence[Process], stuck: int, untold: Mapping[int, Unavailable], seen: int) -> Coverage:
     refused = [
         each
         for each in processes
@@ -247,6 +259,10 @@ def _coverage(processes: Sequence[Process], stuck: int, seen: int) -> Coverage:
     if refused:
         reason = Reason.REFUSED
         details.append(f"executable or environment of {len(refused)} processes may not be read; {proc.more_rights()}")
+    if untold:
+        first = next(iter(untold.values()))
+        reason = reason or first.reason
+        details.append(f"{len(untold)} processes are there and cannot be told ({first.detail}); {proc.more_rights()}")
     if stuck:
         reason = reason or Reason.FAILED
         details.append(f"{stuck} processes gave no answer within {PATIENCE_SECONDS:g} s")
@@ -262,6 +278,6 @@ def _coverage(processes: Sequence[Process], stuck: int, seen: int) -> Coverage:
         reason=reason,
         detail="; ".join(details),
         examined=len(processes) - len(refused) - stuck,
-        missed=len(refused) + stuck,
-        listed=not stuck and not blind and seen < proc.MAX_PROCESSES,
+        missed=len(refused) + stuck + len(untold),
+        listed=not stuck and not untold and not blind and seen < proc.MAX_PROCESSES,
     )

@@ -1,5 +1,6 @@
 """One look at a guest from outside, with every walker."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -186,9 +187,18 @@ class _Pass:
         kernel_hooks = gaps["kernel_hooks"]
         whose = Whose(prog, code)
         self.hooks += kernel_hooks.whole(hooks(prog, whose, kernel_hooks), "hooks")
-        told = {(hook.surface, hook.symbol) for hook in self.hooks}
-        changed = self._integrity.look(whose, self.modules.by_address, gaps)
-        self.hooks += (hook for hook in changed if (hook.surface, hook.symbol) not in told)
+        self.hooks = _together(self.hooks, self._integrity.look(whose, self.modules.by_address, gaps))
 
     def coverage(self) -> tuple[Coverage, ...]:
         return (*(gaps.coverage(name) for name, gaps in self._gaps.items()), _PID_FILES)
+
+
+def _together(hooks: Iterable[Hook], changed: Iterable[Hook]) -> list[Hook]:
+    """Each place once, by whoever has something against it: a system call that leads to another's function is in order
+    for what knows the functions' names alone, and not for what knows the table."""
+    told = {(hook.surface, hook.symbol): hook for hook in hooks}
+    for hook in changed:
+        place = (hook.surface, hook.symbol)
+        if place not in told or told[place].actual == told[place].expected:
+            told[place] = hook
+    return list(told.values())

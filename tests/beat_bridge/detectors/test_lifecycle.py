@@ -146,6 +146,39 @@ def test_every_sensor_a_kind_depends_on_must_have_looked(found: Finding, seen: A
     assert told(advance(ledger, [], look)[1]) == [(Change.GONE, 1)]
 
 
+@pytest.mark.parametrize(
+    ("surface", "sensors"),
+    [
+        ("kernel_text", {"kernel_text"}),
+        ("module_text", {"module_text"}),
+        ("read_only_data", {"read_only_data"}),
+        ("syscall_dispatch", {"kernel_hooks", "kernel_text"}),
+        ("syscall_table", {"kernel_hooks", "read_only_data"}),
+        ("seq_operations", {"kernel_hooks", "read_only_data"}),
+        ("lsm", {"kernel_hooks"}),
+    ],
+)
+def test_changed_code_is_gone_by_a_look_at_the_code(surface: str, sensors: set[str]) -> None:
+    """Bytes of code or data are gone by a complete look of whoever compares them, and of no other sensor."""
+    place = hook(surface=surface, symbol="__do_sys_swapoff+0x40", expected="90", actual="cc")
+    found = finding(
+        kind=FindingKind.KERNEL_HOOK_DRIFT, subject=f"hook:{surface}:{place.symbol}", process=None, hook=place
+    )
+    ledger, _ = advance(Ledger(), [found], inventory())
+    for sensor in SENSORS:
+        still_open = advance(ledger, [], partial(inventory(), sensor))[1] == ()
+        assert still_open is (sensor in sensors)
+
+
+def test_a_place_that_nobody_objects_to_is_not_in_order_while_it_leads_where_it_did() -> None:
+    """The sensor that knew what was wrong may have looked at nothing, and the other know no better."""
+    ledger, _ = advance(Ledger(), [HOOK_FOUND], inventory())
+    unchanged = hook(expected=hook().actual)
+    assert advance(ledger, [], partial(inventory(unchanged), "read_only_data"))[1] == ()
+    restored = hook(actual=hook().expected)
+    assert told(advance(ledger, [], partial(inventory(restored), "read_only_data"))[1]) == [(Change.GONE, 1)]
+
+
 def test_a_sensor_that_tells_two_stories_is_not_believed() -> None:
     """Complete in one entry and partial in another is not complete."""
     ledger, _ = advance(Ledger(), [finding()], inventory())
