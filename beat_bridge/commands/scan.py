@@ -22,6 +22,7 @@ from beat_bridge.model.base import Verdict
 from beat_bridge.model.findings import Finding
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.host import look
+from beat_bridge.sensors.host.identity import identity
 from beat_bridge.terminal import format_option, print_json_lines
 
 _PATH = click.Path(path_type=Path)
@@ -112,10 +113,12 @@ def _looks(recorded: Path | None, asked: Mapping[str, Any]) -> list[Seen | Doorw
         return [Seen(inventory=inventory, findings=noteworthy(reportable(detect(inventory))))]
     from beat_bridge.commands.below import asked_below  # noqa: PLC0415 - loads what reads guests, an extra
 
-    looks = asked_below(asked, read_inventory)
+    looks, here = asked_below(asked, read_inventory), identity()
     return [
-        look if isinstance(look, DoorwatchError) else msgspec.structs.replace(look, findings=noteworthy(look.findings))
-        for look in looks
+        each
+        if isinstance(each, DoorwatchError)
+        else msgspec.structs.replace(each, findings=noteworthy(each.findings), observer=here)
+        for each in looks
     ]
 
 
@@ -171,7 +174,7 @@ def _save(looks: Sequence[Inventory], path: Path) -> None:
 def _show(looks: Sequence[Seen], output: str) -> None:
     for seen in looks:
         if output == "json":
-            print_json_lines(_documents(seen.inventory, seen.findings))
+            print_json_lines(_documents(seen))
         else:
             from beat_bridge.commands.findings_view import print_findings  # noqa: PLC0415 - loads rich, for people only
 
@@ -180,10 +183,10 @@ def _show(looks: Sequence[Seen], output: str) -> None:
                 click.echo(f"The guest stood still for {seen.stood_still_seconds * 1000:.0f} ms to confirm this.")
 
 
-def _documents(inventory: Inventory, findings: Sequence[Finding]) -> Iterator[dict[str, object]]:
-    _, events = advance(Ledger(), findings, inventory)
-    yield from (finding_document(event).body for event in events)
-    yield from (document.body for document in inventory_documents(inventory))
+def _documents(seen: Seen) -> Iterator[dict[str, object]]:
+    _, events = advance(Ledger(), seen.findings, seen.inventory)
+    yield from (finding_document(event, observer=seen.observer).body for event in events)
+    yield from (document.body for document in inventory_documents(seen.inventory, observer=seen.observer))
 
 
 def _progress() -> AbstractContextManager[object]:

@@ -2,6 +2,7 @@
 
 from beat_bridge.model.base import Value
 from beat_bridge.model.findings import Finding
+from beat_bridge.model.host import Host
 from beat_bridge.model.inventory import Inventory
 
 
@@ -10,5 +11,7 @@ class Seen(Value, frozen=True, kw_only=True):
 
     inventory: Inventory
     findings: tuple[Finding, ...]
+    observer: Host | None = None
+    """The machine that looked, where that is another than the host."""
     stood_still_seconds: float = 0.0
     """How long a guest was paused for a confirmation."""

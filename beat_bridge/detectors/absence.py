@@ -126,8 +126,10 @@ class Look:
         return _IN_ORDER if listed and not finding.missing_from and finding.subject not in self._disagreeing else ""
 
     def _about_hook(self, finding: Finding) -> str:
-        """What is there now is in order, or somebody accounts for it; one of two sensors may not know what was wrong
-        with it, so that what leads where it was found to lead is not in order for want of an objection."""
+        """It leads elsewhere by now and nobody objects, or somebody accounts for it.
+
+        That nobody objects is not enough: of two sensors the one that knew what was wrong may have seen nothing.
+        """
         now, was = self._hooks.get(finding.subject), finding.hook
         if now is None or was is None:
             return ""

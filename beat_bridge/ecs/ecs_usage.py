@@ -45,6 +45,12 @@ ECS_USAGE: dict[str, str] = {
     "host.os.name": "Name of the distribution.",
     "host.os.type": "Always `linux`.",
     "message": "What a person should read first.",
+    "observer.hostname": "Name of the machine that looked at the host from outside: the hypervisor. Where a host "
+    "looked at itself there is no `observer`.",
+    "observer.product": "Always `Doorwatch`.",
+    "observer.type": "Always `sensor`.",
+    "observer.vendor": "Always `Doorwatch`.",
+    "observer.version": "Version of Doorwatch there.",
     "process.args": "The argument vector.",
     "process.args_count": "Number of arguments.",
     "process.command_line": "The arguments joined by spaces.",

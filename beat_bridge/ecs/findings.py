@@ -5,6 +5,7 @@ from beat_bridge.ecs.shape import Body, data_stream, finish, merge, moment
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.documents import Document
 from beat_bridge.model.findings import Finding, FindingEvent, FindingKind
+from beat_bridge.model.host import Host
 
 _CATEGORY = {
     FindingKind.SOCKET_FILTER: ("intrusion_detection", "network", "process"),
@@ -27,12 +28,13 @@ _CERTAIN = 0.9
 """A malicious finding of this confidence is critical."""
 
 
-def finding_document(event: FindingEvent, namespace: str = "default") -> Document:
+def finding_document(event: FindingEvent, namespace: str = "default", observer: Host | None = None) -> Document:
     """One change of one finding.
 
     Args:
         event: What changed; its id becomes `_id` and `event.id`.
         namespace: The data stream's namespace.
+        observer: The machine that looked, where that is another than the host: the hypervisor.
 
     Raises:
         DoorwatchError: The namespace is not one.
@@ -42,6 +44,7 @@ def finding_document(event: FindingEvent, namespace: str = "default") -> Documen
         parts.envelope("finding", namespace, event.at, event.id),
         _event_part(event),
         parts.host_part(finding.host),
+        parts.observer_part(observer),
         parts.threat_part(finding.techniques),
         _finding_part(event),
         {} if finding.process is None else parts.process_part(finding.process, finding.parent),

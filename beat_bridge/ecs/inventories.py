@@ -6,12 +6,14 @@ by itself: Elastic Defend and osquery list processes, and a busy host has thousa
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from beat_bridge.ecs import parts
 from beat_bridge.ecs.shape import Body, data_stream, digest, finish, merge, moment
 from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.documents import Document
 from beat_bridge.model.filters import FilterKind
+from beat_bridge.model.host import Host
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram, KernelModule
 from beat_bridge.model.sockets import Socket
@@ -20,19 +22,27 @@ _AF_PACKET = 17
 _SOCK_RAW = 3
 
 
-def inventory_documents(inventory: Inventory, namespace: str = "default") -> Iterator[Document]:
+def inventory_documents(
+    inventory: Inventory, namespace: str = "default", observer: Host | None = None
+) -> Iterator[Document]:
     """Documents of one pass, coverage first, each with an id made from host, boot, moment and subject.
+
+    Args:
+        inventory: What was seen.
+        namespace: The data stream's namespace.
+        observer: The machine that looked, where that is another than the host: the hypervisor.
 
     Raises:
         DoorwatchError: The namespace is not one.
     """
+    document = partial(_document, inventory, namespace, observer)
     for coverage in inventory.coverage:
-        yield _document(inventory, namespace, f"coverage:{coverage.sensor}", _coverage_part(coverage))
+        yield document(f"coverage:{coverage.sensor}", _coverage_part(coverage))
     for socket in inventory.sockets:
         if is_noteworthy(socket):
-            yield _document(inventory, namespace, f"socket:{socket.inode}", _socket_part(inventory, socket))
+            yield document(f"socket:{socket.inode}", _socket_part(inventory, socket))
     for module in inventory.modules:
-        yield _document(inventory, namespace, f"module:{module.name}", _module_part(module))
+        yield document(f"module:{module.name}", _module_part(module))
     things: tuple[BpfProgram | BpfMap | BpfLink, ...] = (
         *inventory.bpf_programs,
         *inventory.bpf_maps,
@@ -40,7 +50,7 @@ def inventory_documents(inventory: Inventory, namespace: str = "default") -> Ite
     )
     for thing in things:
         part = _bpf_part(thing)
-        yield _document(inventory, namespace, f"bpf_{part['doorwatch']['bpf']['object']}:{thing.id}", part)
+        yield document(f"bpf_{part['doorwatch']['bpf']['object']}:{thing.id}", part)
 
 
 def is_noteworthy(socket: Socket) -> bool:
@@ -48,12 +58,13 @@ def is_noteworthy(socket: Socket) -> bool:
     return socket.family == _AF_PACKET or socket.type == _SOCK_RAW or socket.filter.kind is not FilterKind.NONE
 
 
-def _document(inventory: Inventory, namespace: str, subject: str, fragment: Body) -> Document:
+def _document(inventory: Inventory, namespace: str, observer: Host | None, subject: str, fragment: Body) -> Document:
     host, viewpoint = inventory.host, inventory.viewpoint.value
     name = digest(host.id, host.boot_id, viewpoint, moment(inventory.taken_at), subject)
     body = merge(
         parts.envelope("inventory", namespace, inventory.taken_at, name),
         parts.host_part(host),
+        parts.observer_part(observer),
         {"doorwatch": {"view": {"seen_by": [viewpoint]}}},
         fragment,
     )

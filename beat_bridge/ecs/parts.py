@@ -58,6 +58,21 @@ def host_part(host: Host) -> Body:
     }
 
 
+def observer_part(observer: Host | None) -> Body:
+    """The machine from which the observed host was looked at; nothing where it looked at itself."""
+    if observer is None:
+        return {}
+    return {
+        "observer": {
+            "hostname": observer.name,
+            "type": "sensor",
+            "vendor": "Doorwatch",
+            "product": "Doorwatch",
+            "version": agent_version(),
+        }
+    }
+
+
 def process_part(process: Process, parent: Process | None = None) -> Body:
     """A process in ECS fields, and what ECS has no field for under `doorwatch.process`.
 

@@ -17,6 +17,7 @@ from beat_bridge.model.documents import Document
 from beat_bridge.model.findings import Finding
 from beat_bridge.model.host import Host
 from beat_bridge.model.inventory import Inventory
+from beat_bridge.sensors.host.identity import identity
 from beat_bridge.sensors.hypervisor.guests import Guest
 from beat_bridge.sensors.hypervisor.guests.naming import assigned_id
 from beat_bridge.sensors.hypervisor.options import GuestOptions
@@ -73,6 +74,7 @@ class GuestWatch:
             state / f"{_file_name(guest)}.json",
             namespace,
             confirm=self._confirm if options.confirm else None,
+            observer=identity(),
         )
         self._host: Host | None = None
         self._paused_at = -PAUSE_SECONDS

@@ -17,6 +17,7 @@ from beat_bridge.files import write_atomically
 from beat_bridge.model.base import Value
 from beat_bridge.model.documents import Document
 from beat_bridge.model.findings import Finding, FindingEvent, Standing
+from beat_bridge.model.host import Host
 from beat_bridge.model.inventory import Inventory
 
 INVENTORY_SECONDS = 3600.0
@@ -36,13 +37,15 @@ class Look(Value, frozen=True, kw_only=True):
 class Watch:
     """Knows what was told before, across restarts."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one seam of the way from a look to documents
         self,
         look: Callable[[], Inventory],
         publish: Callable[[Iterable[Document]], None],
         ledger_file: Path,
         namespace: str,
         confirm: Callable[[Sequence[Finding]], Sequence[Finding]] | None = None,
+        *,
+        observer: Host | None = None,
     ) -> None:
         """Take up where the last process ended.
 
@@ -52,6 +55,7 @@ class Watch:
             ledger_file: What was told, kept in a private directory.
             namespace: Last part of the data streams' names.
             confirm: Looks again, more firmly; asked where a finding needs it that was not confirmed before.
+            observer: The machine that looks, where that is another than the host.
 
         Raises:
             DoorwatchError: The ledger cannot be read.
@@ -61,6 +65,7 @@ class Watch:
         self._ledger_file = ledger_file
         self._namespace = namespace
         self._confirm = confirm
+        self._observer = observer
         self._ledger = _read_ledger(ledger_file)
         self._told: dict[str, tuple[bytes, datetime]] = {}
         self._mutex = threading.Lock()
@@ -95,7 +100,7 @@ class Watch:
             findings = tuple(self._confirm(findings))
         ledger, events = advance(self._ledger, findings, inventory)
         told = dict(self._told)
-        documents = [finding_document(event, self._namespace) for event in events]
+        documents = [finding_document(event, self._namespace, self._observer) for event in events]
         documents += self._changed(told, inventory)
         if documents:
             self._publish(documents)
@@ -114,7 +119,7 @@ class Watch:
         """Inventory documents that say something else than last time, or that were last said long ago."""
         now = datetime.now(UTC)
         present = set()
-        for document in inventory_documents(inventory, self._namespace):
+        for document in inventory_documents(inventory, self._namespace, self._observer):
             subject, content = _without_moment(document)
             present.add(subject)
             before = told.get(subject)

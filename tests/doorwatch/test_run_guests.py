@@ -89,6 +89,7 @@ def test_a_backdoor_in_a_guest_is_told_and_told_gone(bookworm: Guest, tmp_path: 
     # the hypervisor's word: a guest that chose its id could have another host cut off
     assert opened["host"]["id"] == f"{identity().id}/qmp"
     assert opened["host"]["name"] == bookworm.check("uname", "-n").strip()
+    assert opened["observer"]["hostname"] == identity().name
     assert status.passes >= 2
     assert status.last_error == ""
 

@@ -14,6 +14,7 @@ from beat_bridge.model.processes import Process
 from doorwatch.run import watch as watching
 from doorwatch.run.watch import Watch
 from tests.inventories import builders
+from tests.inventories.samples import HYPERVISOR
 
 (BACKDOOR,) = builders.bpfdoor().processes
 
@@ -131,3 +132,12 @@ def test_a_damaged_ledger_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "findings.json").write_text('{"open": 3}')
     with pytest.raises(DoorwatchError, match=r"findings\.json"):
         _watch(Host(), tmp_path)
+
+
+def test_every_document_of_a_guest_names_the_machine_that_watches_it(tmp_path: Path) -> None:
+    """Findings and inventories carry the observer that the watch was given."""
+    host = Host()
+    host.show(BACKDOOR)
+    Watch(host.look, host.publish, tmp_path / "findings.json", "default", observer=HYPERVISOR).look()
+    assert {document.data_stream for document in host.published} >= {"logs-doorwatch.finding-default"}
+    assert {document.body["observer"]["hostname"] for document in host.published} == {HYPERVISOR.name}

@@ -13,10 +13,14 @@ from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.documents import Document
 from beat_bridge.model.filters import FilterJudgement, Magic
 from beat_bridge.model.findings import Change, Finding, FindingEvent, FindingKind, Standing
+from beat_bridge.model.host import Host
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
 from beat_bridge.model.processes import Environment
 from beat_bridge.model.responses import ResponseStep, ResponseTarget, StepState
 from tests.inventories.builders import HOST, NOON, bpfdoor, hook, inventory, module, pid_file, process
+
+HYPERVISOR = Host(id="5d41402abc4b2a76b9719d911017c592", name="hypervisor-1", boot_id="another-boot")
+"""The machine that looks at HOST from outside."""
 
 
 def finding(**changes: Any) -> Finding:
@@ -146,7 +150,7 @@ def documents() -> list[Document]:
         finding_document(
             event(finding(pid_file=pid_file(size=3, content="abc", open_by=(5,), locked_by=(5,))), sequence=4)
         ),
-        finding_document(event(hidden_module(), sequence=5)),
+        finding_document(event(hidden_module(), sequence=5), observer=HYPERVISOR),
         *inventory_documents(seen),
         heartbeat_document(
             HOST,

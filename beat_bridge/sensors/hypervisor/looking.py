@@ -194,8 +194,11 @@ class _Pass:
 
 
 def _together(hooks: Iterable[Hook], changed: Iterable[Hook]) -> list[Hook]:
-    """Each place once, by whoever has something against it: a system call that leads to another's function is in order
-    for what knows the functions' names alone, and not for what knows the table."""
+    """Each place once, by whoever has something against it.
+
+    A system call that leads to another's function is in order for what knows functions alone, not for what knows the
+    table.
+    """
     told = {(hook.surface, hook.symbol): hook for hook in hooks}
     for hook in changed:
         place = (hook.surface, hook.symbol)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from beat_bridge.commands import below
 from beat_bridge.commands.findings_view import print_findings
 from beat_bridge.commands.scan import noteworthy, scan
+from beat_bridge.commands.seen import Seen
 from beat_bridge.detectors import detect
 from beat_bridge.ecs.fields import unknown_fields
 from beat_bridge.errors import DoorwatchError
@@ -170,3 +172,18 @@ def test_a_name_cannot_begin_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     begins = [line.split(" ")[0] for line in shown.splitlines() if line]
     assert begins.count("Every") == 1  # our own line
     assert "b" not in begins
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_documents_of_a_look_from_outside_name_who_looked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outside: bool
+) -> None:
+    """What this machine sees of a guest bears this machine as observer; a record is judged without one."""
+    seen = builders.inventory(process(5, "/usr/bin/p"), viewpoint=Viewpoint.HYPERVISOR)
+    monkeypatch.setattr(below, "look_below", lambda *_: [Seen(inventory=seen, findings=detect(seen))])
+    (tmp_path / "record").write_bytes(encode(seen))
+    arguments = ["--memory", "image"] if outside else ["--inventory", str(tmp_path / "record")]
+    told = CliRunner().invoke(scan, [*arguments, "--format", "json"])
+    bodies = [json.loads(line) for line in told.stdout.splitlines()]
+    assert {body.get("observer", {}).get("hostname") for body in bodies} == {socket.gethostname() if outside else None}
+    assert {body["host"]["id"] for body in bodies} == {builders.HOST.id}

@@ -24,9 +24,9 @@ from beat_bridge.model.findings import Change, Finding, FindingEvent, FindingKin
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.processes import Process
 from beat_bridge.model.responses import ResponseStep
-from tests.inventories.builders import HOST, NOON, SENSORS, bpfdoor, inventory, pid_file, process, socket
+from tests.inventories.builders import HOST, NOON, SENSORS, bpfdoor, inventory, module, pid_file, process, socket
 from tests.inventories.filters import parse, programs
-from tests.inventories.samples import documents, event, finding, step
+from tests.inventories.samples import HYPERVISOR, documents, event, finding, step
 from tests.inventories.strategies import MOMENTS, values
 
 
@@ -77,6 +77,21 @@ def test_the_observed_host_is_the_host() -> None:
     host = finding_document(event()).body["host"]
     assert (host["id"], host["name"], host["boot"]["id"]) == (HOST.id, HOST.name, HOST.boot_id)
     assert host["os"] == {"type": "linux", "kernel": "6.1.0-25-amd64", "name": "Debian GNU/Linux"}
+
+
+def test_who_looked_from_outside_is_the_observer() -> None:
+    """host.* stays the guest, observer.* names the machine that looked; without one there is no observer at all."""
+    seen = inventory(module(), viewpoint=Viewpoint.HYPERVISOR)
+    outside = [
+        finding_document(event(), observer=HYPERVISOR),
+        *inventory_documents(seen, observer=HYPERVISOR),
+    ]
+    inside = [finding_document(event()), *inventory_documents(seen)]
+    for told, alone in zip(outside, inside, strict=True):
+        observer = told.body.pop("observer")
+        assert (observer["hostname"], observer["type"]) == (HYPERVISOR.name, "sensor")
+        assert told.body["host"]["name"] == HOST.name
+        assert told == alone
 
 
 def test_a_finding_is_an_event_and_no_alert() -> None:
