@@ -207,7 +207,7 @@ class Guest:
             *("-m", f"{self.memory // MIB}M"),
             *("-object", f"memory-backend-file,id=ram,size={self.memory},mem-path={self.ram_file},share=on"),
             *("-kernel", str(self.image.kernel), "-initrd", str(here / "initrd")),
-            *("-append", " ".join(("console=ttyS0 quiet panic=-1", *self._append))),
+            *("-append", " ".join(("console=ttyS0 quiet panic=-1 no_timer_check", *self._append))),
             *("-serial", f"file:{here / 'console'}"),
             *("-drive", f"file={self.image.disk},format=raw,if=none,id=disk,snapshot=on"),
             *("-device", "virtio-blk-pci,drive=disk"),

@@ -91,6 +91,7 @@ class WatchedCode:
             verdict = _without_pokes(stretch, verdict, running)
             if not verdict.unexplained:
                 break
+            running.again()
             try:
                 self._pages.again(start, end)
             except FaultError:

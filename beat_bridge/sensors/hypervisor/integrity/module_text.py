@@ -3,10 +3,11 @@
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from drgn import FaultError, Program
+from msgspec.structs import replace
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.kernel import Hook, KernelModule

@@ -83,13 +83,17 @@ class ReadOnlyData:
                 yield Hook(surface=surface, symbol=f"page {symbol}", expected=f"baseline {was}", actual=found)
 
     def _compared(self, pages: list[int], running: Running) -> Iterator[Hook]:
+        image, starts = b"", 0
         for page in pages:
             low, high = page * PAGE, min(page * PAGE + PAGE, self.pages.size)
             now = self.pages.part(low, high)
             if now is None:
                 continue
             before = self.pages.before.get(page, now)
-            should = bytearray(self._should(low, high) if self._image.data else before)
+            if self._image.data and not starts <= low < starts + len(image):
+                starts = low
+                image = self._should(low, min(_behind_run(pages, page) * PAGE, self.pages.size))
+            should = bytearray(image[low - starts : high - starts] if self._image.data else before)
             # what boot writes to is judged by where it leads, and by what it was
             first, last = max(self._written.start, low), min(self._written.stop, high)
             if first < last:
@@ -119,13 +123,13 @@ class ReadOnlyData:
         base = self._image.address & 0xFFFF_FFFF
         if moves is None or not self._image.data:
             return []
-        first, last = (bisect_left(moves.add64, base + at) for at in (self._written.start, self._written.stop))
-        for number in range(first, last):
-            place = moves.add64[number] - base
-            if place + 8 <= len(self._image.data):
-                target = _WORD.unpack_from(self._image.data, place)[0] + self._slide
-                if profile.text_start <= target < profile.text_end:
-                    found.append((place, target))
+        stop = min(self._written.stop, len(self._image.data) - _WORD.size + 1)
+        first, last = (bisect_left(moves.add64, base + at) for at in (self._written.start, stop))
+        start, end = profile.text_start - self._slide, profile.text_end - self._slide
+        for moving in moves.add64[first:last]:
+            (target,) = _WORD.unpack_from(self._image.data, moving - base)
+            if start <= target < end:
+                found.append((moving - base, target + self._slide))
         return found
 
     def _astray(self, first: int, last: int, now: bytes, low: int, running: Running) -> Iterator[Hook]:
@@ -186,6 +190,12 @@ class _Part:
     """Its place."""
     now: bytes
     should: bytes
+
+
+def _behind_run(pages: list[int], page: int) -> int:
+    """The page behind those that follow one another from a page on."""
+    first = bisect_left(pages, page)
+    return next((page + n for n, each in enumerate(pages[first:]) if each != page + n), page + len(pages) - first)
 
 
 def _owner(owner: str) -> str:

@@ -37,6 +37,8 @@ class Running:
         self._prog = prog
         self._whose = whose
         self._symbols: dict[str, int | None] = {}
+        self._words: dict[int, int | None] = {}
+        self._targets: dict[int, Code | None] = {}
         self._probes: dict[int, Probe] | None = None
         self._trampolines: list[tuple[int, int, str]] | None = None
 
@@ -45,11 +47,17 @@ class Running:
         return self._whose.code(address)
 
     def word(self, address: int) -> int | None:
-        """A 64-bit word of the guest; None where it cannot be read."""
-        try:
-            return int(_POINTER.unpack(view(self._prog).read(address, _POINTER.size))[0])
-        except FaultError:
-            return None
+        """A 64-bit word of the guest, as it was first read or as it was after `again`; None where it cannot be read."""
+        if address not in self._words:
+            try:
+                self._words[address] = int(_POINTER.unpack(view(self._prog).read(address, _POINTER.size))[0])
+            except FaultError:
+                self._words[address] = None
+        return self._words[address]
+
+    def again(self) -> None:
+        """Ask the guest anew for what changes while the kernel patches itself: words."""
+        self._words.clear()
 
     def symbol(self, name: str) -> int | None:
         """The address of a symbol of the kernel's."""
@@ -59,8 +67,11 @@ class Running:
 
     def target(self, address: int) -> Code | None:
         """What a patched branch leads to, if it may lead there: the beginning of a function, or code with an owner."""
-        code = self._whose.code(address)
-        return code if code.aliases or (code.owner and code.owner != KERNEL) else None
+        if address not in self._targets:
+            code = self._whose.code(address)
+            led = code.aliases or (code.owner and code.owner != KERNEL)
+            self._targets[address] = code if led else None
+        return self._targets[address]
 
     def tracer(self, address: int) -> str | None:
         """The owner of code that may be called when a function begins; None where an address is no such code."""

@@ -4,25 +4,26 @@ All are relative to themselves or hold link addresses, so they are the same in e
 never from the guest, which frees most of them after boot and may lie about the rest.
 """
 
-import re
 import struct
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count as count_from
+from operator import add, attrgetter
+
+import msgspec
 
 from beat_bridge.sensors.hypervisor.symbols.image_section import ImageSection
 from beat_bridge.sensors.hypervisor.symbols.symbol_table import SymbolTable
 
-_WORD = struct.Struct("<Q")
 _JUMP_ENTRY = struct.Struct("<iiq")
 """struct jump_entry (include/linux/jump_label.h): code, target, key; each relative to itself."""
 _STATIC_CALL = struct.Struct("<ii")
 """struct static_call_site (include/linux/static_call_types.h): addr, key; each relative to itself."""
-_TRAMPOLINE = re.compile(rb"^[a-zA-Z]__SCT__(.+)$", re.MULTILINE)
+_TRAMPOLINE = b"__SCT__"
 _IN_REPLACEMENTS = (".return_sites", ".retpoline_sites")
 _TRACER_CALLS = ("ftrace_call", "ftrace_regs_call")
+_PLACE = attrgetter("at")
 _TAIL, _TAIL_AND_INIT = 1, 3
 """STATIC_CALL_SITE_FLAGS, in the low bits of the key."""
 
@@ -37,8 +38,7 @@ class Layouts:
     """offsetof(struct alt_instr, instrlen); replacementlen follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alternative:
+class Alternative(msgspec.Struct, frozen=True, gc=False):
     """One entry of .altinstructions."""
 
     at: int
@@ -53,8 +53,7 @@ class Alternative:
     """The same to retpolines."""
 
 
-@dataclass(frozen=True, slots=True)
-class JumpLabel:
+class JumpLabel(msgspec.Struct, frozen=True, gc=False):
     """One entry of __jump_table."""
 
     at: int
@@ -62,8 +61,7 @@ class JumpLabel:
     """Bytes from the beginning of the stretch, as `at`."""
 
 
-@dataclass(frozen=True, slots=True)
-class StaticCall:
+class StaticCall(msgspec.Struct, frozen=True, gc=False):
     """One entry of .static_call_sites, or a trampoline."""
 
     at: int
@@ -73,8 +71,7 @@ class StaticCall:
     """A jump rather than a call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paravirt:
+class Paravirt(msgspec.Struct, frozen=True, gc=False):
     """One entry of .parainstructions (until Linux 6.7)."""
 
     at: int
@@ -83,8 +80,7 @@ class Paravirt:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeConstant:
+class RuntimeConstant(msgspec.Struct, frozen=True, gc=False):
     """One entry of runtime_ptr_* or runtime_shift_* (since Linux 6.11)."""
 
     at: int
@@ -151,8 +147,7 @@ def read_sites(
 
     def offsets(name: str) -> "array[int]":
         section = sections.get(name)
-        found = () if section is None else _relative(section)
-        return array("I", sorted([at - address for at in found if 0 <= at - address < size]))
+        return array("I") if section is None else _relative(section, address, size)
 
     sites = Sites(
         alternatives=_alternatives(sections, address, size, layouts),
@@ -160,7 +155,7 @@ def read_sites(
         retpolines=offsets(".retpoline_sites"),
         seals=offsets(".ibt_endbr_seal"),
         locks=offsets(".smp_locks"),
-        entries=array("I", sorted(_absolute(sections.get("__mcount_loc"), address, size))),
+        entries=_absolute(sections.get("__mcount_loc"), address, size),
         jump_labels=_jump_labels(sections.get("__jump_table"), address, size),
         static_calls=_static_calls(sections.get(".static_call_sites"), address, size, slide),
         paravirt=_paravirt(sections.get(".parainstructions"), address, size),
@@ -173,22 +168,28 @@ def read_sites(
             width = 1
         if found:
             sites.constants += [RuntimeConstant(at, width, symbol) for at in offsets(name)]
-    sites.constants.sort(key=lambda each: each.at)
+    sites.constants.sort(key=_PLACE)
     return sites
 
 
-def _relative(section: ImageSection) -> list[int]:
-    """Addresses in a table of 32-bit distances from the entry itself."""
-    count = len(section.data) // 4
-    distances = struct.unpack_from(f"<{count}i", section.data)
-    return [at + distance for at, distance in zip(count_from(section.address, 4), distances, strict=False)]
+def _relative(section: ImageSection, address: int, size: int) -> "array[int]":
+    """Of a table of 32-bit distances from the entry itself: what lies in some code, as bytes from its beginning."""
+    distances = array("i", section.data[: len(section.data) // 4 * 4])
+    first = section.address - address
+    return _within(map(add, distances, range(first, first + 4 * len(distances), 4)), size)
 
 
-def _absolute(section: ImageSection | None, address: int, size: int) -> Iterator[int]:
-    if section is not None:
-        for (at,) in _WORD.iter_unpack(section.data[: len(section.data) // 8 * 8]):
-            if 0 <= at - address < size:
-                yield at - address
+def _absolute(section: ImageSection | None, address: int, size: int) -> "array[int]":
+    """The same of a table of 64-bit addresses."""
+    if section is None:
+        return array("I")
+    return _within(map((-address).__add__, array("Q", section.data[: len(section.data) // 8 * 8])), size)
+
+
+def _within(places: Iterable[int], size: int) -> "array[int]":
+    """Those below a size, ascending. A kernel's table has tens of thousands: no step for each in Python."""
+    ascending = sorted(places)
+    return array("I", ascending[bisect_left(ascending, 0) : bisect_left(ascending, size)])
 
 
 def _alternatives(sections: Mapping[str, ImageSection], address: int, size: int, layouts: Layouts) -> list[Alternative]:
@@ -196,49 +197,54 @@ def _alternatives(sections: Mapping[str, ImageSection], address: int, size: int,
     if table is None or code is None:
         return []
     returns, retpolines = (
-        array("I", sorted(at - code.address for at in found if 0 <= at - code.address < len(code.data)))
-        for found in (_relative(sections[name]) if name in sections else () for name in _IN_REPLACEMENTS)
+        _relative(sections[name], code.address, len(code.data)) if name in sections else array("I")
+        for name in _IN_REPLACEMENTS
     )
+    between, behind = layouts.lengths_at - 8, layouts.alternative - layouts.lengths_at - 2
+    entry = struct.Struct(f"<ii{between}xBB{behind}x")
+    place, skip = table.address - address, table.address + 4 - code.address
+    moved = code.address - address
     found = []
-    for at in range(0, len(table.data) - layouts.alternative + 1, layouts.alternative):
-        instruction, replacement = struct.unpack_from("<ii", table.data, at)
-        length, replaced = table.data[at + layouts.lengths_at : at + layouts.lengths_at + 2]
-        place = table.address + at + instruction
-        source = table.address + at + 4 + replacement
-        skip = source - code.address
-        if 0 <= place - address <= size - length and 0 <= skip <= len(code.data) - replaced and replaced <= length:
-            within_it = (
-                tuple(at - skip for at in offsets_within(places, skip, skip + replaced))
-                for places in (returns, retpolines)
-            )
-            replacement_code = code.data[skip : skip + replaced]
-            found.append(Alternative(place - address, length, replacement_code, source - place, *within_it))
-    return sorted(found, key=lambda each: each.at)
+    for instruction, replacement, length, replaced in entry.iter_unpack(table.data[: _whole(table, entry.size)]):
+        at, source = place + instruction, skip + replacement
+        if 0 <= at <= size - length and 0 <= source <= len(code.data) - replaced and replaced <= length:
+            end = source + replaced
+            within_it = [
+                tuple(each - source for each in offsets_within(places, source, end)) for places in (returns, retpolines)
+            ]
+            found.append(Alternative(at, length, code.data[source:end], moved + source - at, *within_it))
+        place += entry.size
+        skip += entry.size
+    return sorted(found, key=_PLACE)
+
+
+def _whole(section: ImageSection, size: int) -> int:
+    """Bytes of whole entries in a table."""
+    return len(section.data) // size * size
 
 
 def _jump_labels(section: ImageSection | None, address: int, size: int) -> list[JumpLabel]:
     found = []
     if section is not None:
-        data = section.data[: len(section.data) // _JUMP_ENTRY.size * _JUMP_ENTRY.size]
-        for number, (code, target, _) in enumerate(_JUMP_ENTRY.iter_unpack(data)):
-            entry = section.address + _JUMP_ENTRY.size * number
-            if 0 <= entry + code - address < size:
-                found.append(JumpLabel(entry + code - address, entry + 4 + target - address))
-    return sorted(found, key=lambda each: each.at)
+        entry = section.address - address
+        for code, target, _ in _JUMP_ENTRY.iter_unpack(section.data[: _whole(section, _JUMP_ENTRY.size)]):
+            if 0 <= entry + code < size:
+                found.append(JumpLabel(entry + code, entry + 4 + target))
+            entry += _JUMP_ENTRY.size
+    return sorted(found, key=_PLACE)
 
 
 def _static_calls(section: ImageSection | None, address: int, size: int, slide: int) -> list[StaticCall]:
     found = []
     if section is not None:
-        data = section.data[: len(section.data) // _STATIC_CALL.size * _STATIC_CALL.size]
-        for number, (code, key) in enumerate(_STATIC_CALL.iter_unpack(data)):
-            entry = section.address + _STATIC_CALL.size * number
-            if 0 <= entry + code - address < size:
+        entry = section.address
+        for code, key in _STATIC_CALL.iter_unpack(section.data[: _whole(section, _STATIC_CALL.size)]):
+            at = entry + code - address
+            if 0 <= at < size:
                 flagged = entry + 4 + key
-                found.append(
-                    StaticCall(entry + code - address, (flagged & ~_TAIL_AND_INIT) + slide, bool(flagged & _TAIL))
-                )
-    return sorted(found, key=lambda each: each.at)
+                found.append(StaticCall(at, (flagged & ~_TAIL_AND_INIT) + slide, bool(flagged & _TAIL)))
+            entry += _STATIC_CALL.size
+    return sorted(found, key=_PLACE)
 
 
 def tracer_calls(table: SymbolTable, address: int, size: int) -> "array[int]":
@@ -263,12 +269,18 @@ def trampolines(table: SymbolTable, address: int, size: int, slide: int) -> list
         slide: What is added to the addresses of keys.
     """
     found = []
-    for match in _TRAMPOLINE.finditer(table.names):
-        name = match[1].decode("utf-8", "surrogateescape")
-        at, key = table.find(f"__SCT__{name}"), table.find(f"__SCK__{name}")
-        if at is not None and key is not None and 0 <= at - address < size:
-            found.append(StaticCall(at - address, key + slide, tail=True))
-    return sorted(found, key=lambda each: each.at)
+    names = table.names
+    start = names.find(_TRAMPOLINE)
+    while start >= 0:
+        start += len(_TRAMPOLINE)
+        end = names.find(b"\n", start)
+        name = names[start : end if end >= 0 else len(names)].decode("utf-8", "surrogateescape")
+        at = table.addresses[bisect_right(table.starts, start) - 1] - address
+        key = table.find(f"__SCK__{name}") if 0 <= at < size else None
+        if key is not None:
+            found.append(StaticCall(at, key + slide, tail=True))
+        start = names.find(_TRAMPOLINE, start)
+    return sorted(found, key=_PLACE)
 
 
 def _paravirt(section: ImageSection | None, address: int, size: int) -> list[Paravirt]:
@@ -278,4 +290,4 @@ def _paravirt(section: ImageSection | None, address: int, size: int) -> list[Par
             place, kind, length = struct.unpack_from("<QBB", section.data, at)
             if 0 <= place - address < size:
                 found.append(Paravirt(place - address, kind, length))
-    return sorted(found, key=lambda each: each.at)
+    return sorted(found, key=_PLACE)

@@ -6,11 +6,13 @@ Replacements are moved to where they are used, which changes their distances; wh
 have to spare, is filled with nops.
 """
 
+import re
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import groupby
 
-from beat_bridge.sensors.hypervisor.integrity.nops import fillings, nop_at
+from beat_bridge.sensors.hypervisor.integrity.nops import NOPS, fillings, nop_at
 from beat_bridge.sensors.hypervisor.integrity.patching.branches import (
     BRANCH,
     CALL,
@@ -30,6 +32,10 @@ _DISTANCE = struct.Struct("<i")
 _SHORT_JUMP = 0xEB
 _NOP = b"\x90"
 _TRAP = b"\xcc\xcc\xcc"
+_CHANGING = frozenset({*(nop[0] for nop in NOPS if nop), JUMP})
+"""What the first byte of code may be if another may take its place."""
+_LEADS = re.compile(rb"[\x05\x0d\x15\x1d\x25\x2d\x35\x3d\x80-\x8f\xe8\xe9]")
+"""Before a distance stands one of these bytes. Most replacements have none: thousands of places are one question."""
 _INDIRECT_CALL, _INDIRECT = bytes.fromhex("ff15"), 6
 """`call *pv_ops(%rip)`, and its length."""
 
@@ -42,8 +48,9 @@ def accept_alternatives(stretch: Stretch, sites: Sites, running: Running) -> Non
         if not stretch.differs(at, size):
             continue
         live = stretch.now(at, size)
+        locked = _locked(live, at, sites)
         for code, moved in _candidates(stretch, at, size, group, running):
-            if fits(live, code, moved) or _without_locks(stretch, sites, at, code, moved):
+            if fits(live, code, moved) or (locked and fits(locked, code, moved)):
                 stretch.accept(at, size)
                 break
 
@@ -93,14 +100,16 @@ def _branches_patched(stretch: Stretch, each: Alternative, running: Running) -> 
     return bytes(code)
 
 
-def _without_locks(stretch: Stretch, sites: Sites, at: int, code: bytes, moved: int) -> bool:
-    """The same where lock prefixes were taken away afterwards, on a machine with one processor."""
-    live = bytearray(stretch.now(at, len(code)))
-    changed = False
-    for place in offsets_within(sites.locks, at, at + len(code)):
-        if live[place - at] == NO_LOCK:
-            live[place - at], changed = LOCK, True
-    return changed and fits(bytes(live), code, moved)
+def _locked(live: bytes, at: int, sites: Sites) -> bytes:
+    """The code with the lock prefixes that are taken away on a machine with one processor; empty where none was."""
+    places = offsets_within(sites.locks, at, at + len(live))
+    if not places:
+        return b""
+    code = bytearray(live)
+    for place in places:
+        if code[place - at] == NO_LOCK:
+            code[place - at] = LOCK
+    return b"" if code == live else bytes(code)
 
 
 def fits(live: bytes, code: bytes, moved: int) -> bool:
@@ -111,6 +120,13 @@ def fits(live: bytes, code: bytes, moved: int) -> bool:
         code: As long as they are.
         moved: What a distance that leads out of it grows by.
     """
+    if live[0] != code[0] and code[0] not in _CHANGING:
+        return False
+    return _fits(live, code, moved if _LEADS.search(code) else 0)
+
+
+@lru_cache(4096)
+def _fits(live: bytes, code: bytes, moved: int) -> bool:
     at, size = 0, len(code)
     if moved and code[0] in (CALL, JUMP):  # a distance, which must have grown
         at = _behind_jump(live, code, 0, moved) or (_behind_distance(live, code, 1, moved) if live[0] == code[0] else 0)
