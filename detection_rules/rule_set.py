@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from beat_bridge.errors import DoorwatchError
+from detection_rules.index import Index, stream_of
 from detection_rules.language import Document, Match, Plan, Predicate, QueryError, compile_rule_query, match_all
-from detection_rules.language.fields import fetcher, reader
+from detection_rules.language.branches import Branch, branches
+from detection_rules.language.fields import reader
 from detection_rules.language.patterns import wildcard
-from detection_rules.language.terms import Terms, demanded_terms
 from detection_rules.language.values import as_number, as_text
 from detection_rules.rule_file import (
     RiskScoreMapping,
@@ -25,8 +26,6 @@ from detection_rules.rule_file import (
 
 SHIPPED = Path(__file__).parent / "rules"
 """The rules that come with Doorwatch."""
-STREAMS = 1_000
-"""Data streams whose rules are kept in mind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,8 @@ class Rule:
     """Whether a document fulfils the query, wherever it lives; of a sequence or sample: whether it fits one item."""
     reads: Callable[[str], bool] = field(compare=False, repr=False)
     """Whether a data stream is among the rule's indices."""
-    terms: Terms | None = field(compare=False, repr=False)
-    """What a document must hold one of for the query to match (see `demanded_terms`)."""
+    branches: tuple[Branch, ...] = field(compare=False, repr=False)
+    """The query's alternatives, each with what a document must hold for it; of a sequence those of all its items."""
     plan: Plan | None = field(default=None, compare=False, repr=False)
     """How several documents match together; None where the query is about one document."""
 
@@ -108,86 +107,7 @@ class RuleSet:
 
     def match(self, document: Mapping[str, Any]) -> tuple[Rule, ...]:
         """The rules about one document that fire on it, in the order of their names. `Watch` asks the others."""
-        return self._index.of(document).match(document)
-
-
-class Asked(Protocol):
-    """A rule, or an item of a sequence."""
-
-    @property
-    def reads(self) -> Callable[[str], bool]:
-        """See `Rule`."""
-
-    @property
-    def terms(self) -> Terms | None:
-        """See `Rule`."""
-
-    @property
-    def holds(self) -> Predicate:
-        """See `Rule`."""
-
-
-AskedT = TypeVar("AskedT", bound=Asked)
-
-
-class Index(Generic[AskedT]):
-    """What is to be asked, by the data streams it reads."""
-
-    def __init__(self, rules: Sequence[AskedT]) -> None:
-        self.rules = tuple(rules)
-        self._everything = Selection(self.rules)
-        self._of_stream: dict[str, Selection[AskedT]] = {}
-        self._of_rules: dict[tuple[int, ...], Selection[AskedT]] = {}
-
-    def of(self, document: Mapping[str, Any]) -> "Selection[AskedT]":
-        """What reads the data stream a document lives in."""
-        stream = stream_of(document)
-        if stream is None:
-            return self._everything
-        selection = self._of_stream.get(stream)
-        return self._select(stream) if selection is None else selection
-
-    def _select(self, stream: str) -> "Selection[AskedT]":
-        key = tuple(at for at, rule in enumerate(self.rules) if rule.reads(stream))
-        selection = self._of_rules.get(key)
-        if selection is None:
-            selection = Selection([self.rules[at] for at in key])
-            if len(self._of_rules) < STREAMS:
-                self._of_rules[key] = selection
-        if len(self._of_stream) < STREAMS:  # data streams are few; names out of hostile documents need not be
-            self._of_stream[stream] = selection
-        return selection
-
-
-class Selection(Generic[AskedT]):
-    """The same by the terms that they demand: what a document does not hold need not be asked for."""
-
-    def __init__(self, rules: Sequence[AskedT]) -> None:
-        self._rules = tuple(rules)
-        self._always = frozenset(at for at, rule in enumerate(rules) if rule.terms is None)
-        tables: dict[str, dict[str, list[int]]] = {}
-        for at, rule in enumerate(rules):
-            for name, value in rule.terms or ():
-                tables.setdefault(name, {}).setdefault(value, []).append(at)
-        self._tables = [(fetcher(name), table) for name, table in tables.items()]
-
-    def match(self, document: Mapping[str, Any]) -> tuple[AskedT, ...]:
-        """Those that fire, in the order given."""
-        return tuple(rule for rule in self.candidates(document) if rule.holds(document))
-
-    def candidates(self, document: Mapping[str, Any]) -> list[AskedT]:
-        """Those that might: the document holds a term that they demand."""
-        found = set(self._always)
-        for fetch, table in self._tables:
-            value = fetch(document)
-            if type(value) is str:
-                found.update(table.get(value.lower(), ()))
-            elif type(value) is list:
-                for each in value:
-                    if type(each) is str:
-                        found.update(table.get(each.lower(), ()))
-        rules = self._rules
-        return [rules[at] for at in sorted(found)]
+        return tuple(self._index.match(document))
 
 
 def load_rules(directories: Sequence[Path] | None = None) -> RuleSet:
@@ -254,23 +174,9 @@ def load_rule(path: Path) -> Rule:
         source=source,
         holds=compiled.holds if isinstance(compiled, Plan) else compiled,
         reads=_reads(table.index),
-        terms=demanded_terms(table.query, table.language),
+        branches=branches(table.query, table.language),
         plan=compiled if isinstance(compiled, Plan) else None,
     )
-
-
-_STREAM = tuple(reader(f"data_stream.{part}") for part in ("type", "dataset", "namespace"))
-
-
-def stream_of(document: Document) -> str | None:
-    """The data stream a document says it lives in, `logs-endpoint.events.file-default`; None where it does not say."""
-    home = document.get("data_stream")
-    if type(home) is dict:  # as nearly every document has it
-        kind, dataset, namespace = home.get("type"), home.get("dataset"), home.get("namespace")
-        if type(kind) is str and type(dataset) is str and type(namespace) is str:
-            return f"{kind}-{dataset}-{namespace}"
-    words = [values[0] for part in _STREAM if (values := part(document)) and isinstance(values[0], str)]
-    return "-".join(words) if len(words) == len(_STREAM) else None
 
 
 def _reads(index: Sequence[str]) -> Callable[[str], bool]:

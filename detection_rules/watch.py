@@ -5,9 +5,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detection_rules.index import Index
 from detection_rules.language import Bounds, Matcher, MatcherStatus
 from detection_rules.language.sequence_plan import Place, keyed
-from detection_rules.rule_set import Index, Rule, RuleSet
+from detection_rules.rule_set import Rule, RuleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,12 @@ class Firing:
 class _Item:
     """One item of a rule's sequence, asked as a rule is."""
 
-    __slots__ = ("holds", "place", "reads", "rule", "terms")
+    __slots__ = ("branches", "place", "reads", "rule")
 
     def __init__(self, rule: Rule, place: Place) -> None:
         self.rule = rule
         self.place = place
-        self.reads, self.terms, self.holds = rule.reads, place.terms, place.holds
+        self.reads, self.branches = rule.reads, place.branches
 
 
 class Watch:
@@ -60,13 +61,13 @@ class Watch:
         """
         if not self._matchers:
             return ()
-        return self._feed(self._items.of(document).match(document), document, reference)
+        return self._feed(self._items.match(document), document, reference)
 
     def consider(
         self, document: Mapping[str, Any], reference: Hashable = None
     ) -> tuple[tuple[Rule, ...], tuple[Firing, ...]]:
         """`RuleSet.match` and `feed` in one step: the rules that fire on the document alone, and what it completes."""
-        fitting = self._all.of(document).match(document)
+        fitting = self._all.match(document)
         items = [item for item in fitting if isinstance(item, _Item)]
         rules = tuple(rule for rule in fitting if isinstance(rule, Rule))
         return rules, self._feed(items, document, reference) if self._matchers else ()

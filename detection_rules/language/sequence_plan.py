@@ -6,10 +6,10 @@ from itertools import islice, product
 from typing import Any, Final
 
 from detection_rules.language import eql_ast as ast
+from detection_rules.language.branches import Branch, event_branches
 from detection_rules.language.eql_compile import compile_query
 from detection_rules.language.fields import Document, Predicate, Reader, reader
 from detection_rules.language.sequence_machine import Gap, Shape, gaps_of
-from detection_rules.language.terms import Terms, event_terms
 from detection_rules.language.values import as_text
 
 Key = tuple[str | None, ...]
@@ -27,8 +27,8 @@ class Place:
     keys: Callable[[Document], tuple[list[Key], bool]]
     """The keys of a document, and whether there were too many."""
     bits: int
-    terms: Terms | None
-    """What a document must hold one of to fit (see `demanded_terms`)."""
+    branches: tuple[Branch, ...]
+    """What fits, as alternatives, each with what a document must hold for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ def plan_of(query: ast.Sequence | ast.Sample) -> Plan:
 
 def _plan(by: tuple[ast.Field, ...], placed: Sequence[tuple[ast.Item, int]], shape: Shape | None) -> Plan:
     places = tuple(
-        Place(compile_query(item.event), _keys((*by, *item.by)), bits, event_terms(item.event)) for item, bits in placed
+        Place(compile_query(item.event), _keys((*by, *item.by)), bits, event_branches(item.event))
+        for item, bits in placed
     )
     conditions = [place.holds for place in places]
 

@@ -14,13 +14,13 @@ _EXPRESSIONS: Final = frozenset({eql_ast.Matcher.REGEX, eql_ast.Matcher.REGEX_IN
 
 
 def _unanchored(subject: Subject) -> Iterator[tuple[str, Place]]:
-    if subject.rule.terms is None:
+    if not all(branch.demands for branch in subject.rule.branches):
         yield "no value that every match must have: every document is asked", subject.query_line("")
 
 
 def _leading(subject: Subject) -> Iterator[tuple[str, Place]]:
     """A pattern that begins with a wildcard reads every value; one among cheap conditions reads few."""
-    if subject.rule.terms is not None:
+    if all(branch.demands for branch in subject.rule.branches):
         return
     for node in subject.nodes:
         match node:

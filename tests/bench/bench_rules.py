@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from detection_rules import Rule, RuleSet, Watch, compile_query, load_rules
+from detection_rules.language.branches import branches
 from detection_rules.language.fields import reader
-from detection_rules.language.terms import demanded_terms
 from detection_rules.lint import queried_fields
 from detection_rules.proof import read_proof
 from tests.bench.figures import Figure
@@ -179,7 +179,7 @@ def _unrelated(rules: RuleSet, count: int) -> list[Rule]:
                 query=query,
                 holds=compile_query(query, language),
                 reads=lambda _stream: True,
-                terms=demanded_terms(query, language),
+                branches=branches(query, language),
             )
         )
     return made

@@ -162,5 +162,5 @@ def test_the_index_over_rules_changes_nothing() -> None:
     about_one = [rule for rule in RULES if rule.plan is None]
     found = [RULES.match(document) for document in documents]
     assert found == [tuple(rule for rule in about_one if rule.matches(document)) for document in documents]
-    assert all(rule.terms for rule in RULES)
+    assert all(branch.demands for rule in RULES for branch in rule.branches)
     assert sum(map(len, found)) > 100

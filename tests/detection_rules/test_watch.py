@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detection_rules import Rule, RuleSet, Watch, load_rules
 from detection_rules.language import Plan, compile_rule_query
-from detection_rules.language.terms import demanded_terms
+from detection_rules.language.branches import branches
 
 TEMPLATE = load_rules().rules[0]
 
@@ -24,7 +24,7 @@ def rule(stem: str, query: str, stream: str = "") -> Rule:
         query=query,
         holds=compiled.holds if isinstance(compiled, Plan) else compiled,
         plan=compiled if isinstance(compiled, Plan) else None,
-        terms=demanded_terms(query, "eql"),
+        branches=branches(query, "eql"),
         reads=lambda name: not stream or name == stream,
     )
 

@@ -117,7 +117,7 @@ def sequence_rules() -> Watch:
     """One rule: an opened finding, then another process's, on one host."""
     query = "sequence by host.id with maxspan=1m [any where step == 1] [any where step == 2]"
     plan = compile_sequence(query)
-    rule = replace(load_rules().rules[0], stem="two_steps", query=query, plan=plan, holds=plan.holds, terms=None)
+    rule = replace(load_rules().rules[0], stem="two_steps", query=query, plan=plan, holds=plan.holds, branches=())
     return Watch(RuleSet([rule]))
 
 
