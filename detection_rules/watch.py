@@ -68,11 +68,15 @@ class Watch:
     ) -> tuple[tuple[Rule, ...], tuple[Firing, ...]]:
         """`RuleSet.match` and `feed` in one step: the rules that fire on the document alone, and what it completes."""
         fitting = self._all.match(document)
+        if not fitting:
+            return (), self._feed((), document, reference)
         items = [item for item in fitting if isinstance(item, _Item)]
         rules = tuple(rule for rule in fitting if isinstance(rule, Rule))
-        return rules, self._feed(items, document, reference) if self._matchers else ()
+        return rules, self._feed(items, document, reference)
 
     def _feed(self, items: Sequence[_Item], document: Mapping[str, Any], reference: Hashable) -> tuple[Firing, ...]:
+        if not items:
+            return self.advance() if self._waiting else ()
         fired: list[Firing] = []
         places: dict[str, list[Place]] = {}
         for item in items:

@@ -1,9 +1,9 @@
 """Putting conditions over documents together. Closures over plain loops: this is the engine's hottest code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from detection_rules.language.fields import Document, Fetch, Predicate
-from detection_rules.language.values import Test
+from detection_rules.language.fields import Document, Fetch, Predicate, fetcher
+from detection_rules.language.values import Test, as_text
 
 
 def every(conditions: Sequence[Predicate]) -> Predicate:
@@ -72,3 +72,38 @@ def any_value_or_null(fetch: Fetch, test: Test) -> Predicate:
         return value is None or test(value)
 
     return holds
+
+
+def any_text(path: str, test: Callable[[str], bool]) -> Predicate:
+    """One of the field's values passes a test of its text. The way to most values is written out, as in `fetcher`."""
+    fetch = fetcher(path)
+
+    def thorough(document: Document) -> bool:
+        value = fetch(document)
+        for each in value if type(value) is list else (value,):
+            text = each if type(each) is str else as_text(each)
+            if text is not None and test(text):
+                return True
+        return False
+
+    parts = path.split(".")
+    if len(parts) != 2:
+        return thorough
+    first, second = parts
+
+    def holds(document: Document) -> bool:
+        node = document.get(first)
+        if type(node) is dict and path not in document:
+            value = node.get(second)
+            if type(value) is str:
+                return test(value)
+            if value is None:
+                return False
+        return thorough(document)
+
+    return holds
+
+
+def one_of(path: str, texts: frozenset[str]) -> Predicate:
+    """One of the field's values is one of some texts."""
+    return any_text(path, texts.__contains__)

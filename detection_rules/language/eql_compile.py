@@ -16,13 +16,13 @@ from operator import itemgetter
 from typing import Any, Final
 
 from detection_rules.language import eql_ast as ast
-from detection_rules.language.conditions import any_value, any_value_or_null, every, opposite, some
+from detection_rules.language.conditions import any_text, any_value, any_value_or_null, every, one_of, opposite, some
 from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.language.eql_kinds import is_condition, paths
 from detection_rules.language.fields import Document, Predicate, fetcher, reader
 from detection_rules.language.patterns import wildcards
-from detection_rules.language.regular_expressions import compile_expression
-from detection_rules.language.values import Test, as_boolean, as_instant, as_number, as_text, equals, ordered
+from detection_rules.language.regular_expressions import compile_expressions
+from detection_rules.language.values import Test, as_boolean, as_instant, as_number, as_text, equals, is_date, ordered
 
 Compute = Callable[[Any], Any]
 """From the value of a condition's only field (None where it is missing), or from those of several, to a result."""
@@ -62,10 +62,13 @@ def _condition(node: ast.Expression) -> Predicate:  # noqa: PLR0911 - one return
         case ast.Comparison():
             return _comparison(node)
         case ast.Membership():
-            held = _over(node.value, _choices(node))
+            held = _membership(node)
             return opposite(held) if node.negated else held
+        case ast.Matching(ast.Field(path)):
+            return any_text(path, _patterns(node))
         case ast.Matching():
-            return _over(node.value, _patterns(node))
+            matches = _patterns(node)
+            return _over(node.value, lambda value: (text := as_text(value)) is not None and matches(text))
         case _:
             return _over(node, lambda value: as_boolean(value) is True)
 
@@ -85,6 +88,8 @@ def _comparison(node: ast.Comparison) -> Predicate:
     constant = _compute(right)(None)
     if constant is None:
         return _over(left, lambda value: value is None) if comparator == "==" else _never
+    if isinstance(left, ast.Field) and comparator == "==" and isinstance(constant, str) and not is_date(constant):
+        return one_of(left.path, frozenset({constant}))
     test: Test = equals(constant) if comparator == "==" else ordered(comparator, constant)
     if isinstance(left, ast.Field):
         return any_value(fetcher(left.path), test)
@@ -95,34 +100,26 @@ def _never(_document: Document) -> bool:
     return False
 
 
-def _choices(node: ast.Membership) -> Test:
+def _membership(node: ast.Membership) -> Predicate:
     constants = [choice.value for choice in node.choices if choice.value is not None]
     if node.insensitive:
-        folded = {str(constant).lower() for constant in constants}
-        return lambda value: (text := as_text(value)) is not None and text.lower() in folded
+        folded = frozenset(str(constant).lower() for constant in constants)
+        return _over(node.value, lambda value: (text := as_text(value)) is not None and text.lower() in folded)
     texts = frozenset(constant for constant in constants if isinstance(constant, str))
     tests = [equals(constant) for constant in constants if not isinstance(constant, str) or as_instant(constant)]
-    if not tests:
-        return lambda value: value in texts if type(value) is str else as_text(value) in texts
-    return lambda value: value is not None and (as_text(value) in texts or any(test(value) for test in tests))
+    if not tests and isinstance(node.value, ast.Field):
+        return one_of(node.value.path, texts)
+    return _over(
+        node.value,
+        lambda value: value is not None and (as_text(value) in texts or any(test(value) for test in tests)),
+    )
 
 
-def _patterns(node: ast.Matching) -> Test:
+def _patterns(node: ast.Matching) -> Callable[[str], bool]:
     insensitive = node.matcher is not ast.Matcher.LIKE and node.matcher is not ast.Matcher.REGEX
     if node.matcher in (ast.Matcher.REGEX, ast.Matcher.REGEX_INSENSITIVE):
-        matchers = [compile_expression(pattern, ignore_case=insensitive) for pattern in node.patterns]
-    else:
-        matchers = [wildcards(node.patterns, ignore_case=insensitive)]
-
-    if len(matchers) > 1:
-        return lambda value: (text := as_text(value)) is not None and any(matcher(text) for matcher in matchers)
-    (only,) = matchers
-
-    def test(value: Any) -> bool:
-        text = value if type(value) is str else as_text(value)
-        return text is not None and only(text)
-
-    return test
+        return compile_expressions(node.patterns, ignore_case=insensitive)
+    return wildcards(node.patterns, ignore_case=insensitive)
 
 
 def _over(node: ast.Expression, test: Test) -> Predicate:

@@ -13,10 +13,11 @@ from lark.visitors import Transformer_NonRecursive
 
 from detection_rules.language import eql_ast as ast
 from detection_rules.language.addresses import block
+from detection_rules.language.automata import RegularExpressionError
 from detection_rules.language.eql_functions import FUNCTIONS
 from detection_rules.language.eql_kinds import is_condition, kind_of, paths
 from detection_rules.language.parsing import MAX_DEPTH, fail
-from detection_rules.language.regular_expressions import RegularExpressionError, compile_expression
+from detection_rules.language.regular_expressions import compile_expression
 
 _LARGEST_LONG: Final = 2**63 - 1
 

@@ -24,6 +24,8 @@ def wildcard(pattern: str, *, ignore_case: bool, one: bool = True) -> Matcher:
 
 def wildcards(patterns: Sequence[str], *, ignore_case: bool) -> Matcher:
     """One matcher for several patterns, of which one must match: all beginnings in one step, and all endings."""
+    if not ignore_case and all(ONE not in pattern and ANY not in pattern for pattern in patterns):
+        return frozenset(patterns).__contains__
     fold = str.lower if ignore_case else str
     beginnings: list[str] = []
     endings: list[str] = []

@@ -112,8 +112,10 @@ class SequenceMachine:
             What it completes, in the order of time, and whether it could be taken: False for one that came too late.
         """
         recent = self._recent
-        if event.reference is not None and any(known.reference == event.reference for known in recent):
-            return [], True  # delivered twice
+        if event.reference is not None:
+            for known in recent:
+                if known.reference == event.reference:
+                    return [], True  # delivered twice
         if event.stages & shape.forbidden:
             self._forbid(shape, event)
             if not event.stages & ~shape.forbidden:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from detection_rules.language import eql_ast as ast
 from detection_rules.language.branches import Branch, event_branches
 from detection_rules.language.eql_compile import compile_query
-from detection_rules.language.fields import Document, Predicate, Reader, reader
+from detection_rules.language.fields import Document, Predicate, fetcher
 from detection_rules.language.sequence_machine import Gap, Shape, gaps_of
 from detection_rules.language.values import as_text
 
@@ -102,28 +102,38 @@ def _plan(by: tuple[ast.Field, ...], placed: Sequence[tuple[ast.Item, int]], sha
 
 
 def _keys(fields: tuple[ast.Field, ...]) -> Callable[[Document], tuple[list[Key], bool]]:
-    readers = [(reader(field.path), field.optional) for field in fields]
+    fetches = [(fetcher(field.path), field.optional) for field in fields]
     none: Key = (None,)
 
     def keys(document: Document) -> tuple[list[Key], bool]:
         columns = []
-        for read, optional in readers:
-            column = _parts(read, document) or (none if optional else ())
+        single = True
+        for fetch, optional in fetches:
+            column = _parts(fetch(document)) or (none if optional else ())
+            single = single and len(column) == 1
             if not column:
                 return [], False  # an event without its key belongs nowhere
             columns.append(column)
+        if single:
+            return [tuple([part for (part,) in columns])], False
         found: list[Key] = list(islice(product(*columns), MOST_KEYS + 1))
         return found[:MOST_KEYS], len(found) > MOST_KEYS
 
     return keys
 
 
-def _parts(read: Reader, document: Document) -> Key:
-    return tuple(dict.fromkeys(text for value in read(document) if (text := _part(value)) is not None))
+def _parts(value: Any) -> Key:
+    """The different parts that what a field was found to hold (see `fetcher`) stands for."""
+    if type(value) is list:
+        return tuple(dict.fromkeys(part for each in value if (part := _part(each)) is not None))
+    part = None if value is None else _part(value)
+    return () if part is None else (part,)
 
 
 def _part(value: Any) -> str | None:
     """A value as a part of a key: as a field of one type would hold it, `12` and `"12"` and `12.0` are the same."""
+    if type(value) is str and len(value) <= LONGEST_PART:
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = as_text(value)

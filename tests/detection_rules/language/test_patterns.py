@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from detection_rules.language.automata import MAX_STATES, RegularExpressionError
 from detection_rules.language.patterns import wildcard, wildcards
-from detection_rules.language.regular_expressions import MAX_STATES, RegularExpressionError, compile_expression
+from detection_rules.language.regular_expressions import compile_expression, compile_expressions
 
 SMALL = st.text("abA*?", max_size=8)
 
@@ -49,6 +50,19 @@ def test_regular_expressions_agree_with_pythons(expression: str, text: str) -> N
     """Where Lucene's dialect and Python's mean the same, so do we."""
     expected = re.fullmatch(expression, text, re.DOTALL | re.ASCII)
     assert compile_expression(expression, ignore_case=False)(text) is (expected is not None)
+
+
+@given(st.lists(EXPRESSIONS, min_size=1, max_size=4), st.text("ab1.", max_size=7))
+def test_several_expressions_match_as_each_of_them(expressions: list[str], text: str) -> None:
+    """Followed at once, they say what asking one after the other says."""
+    wanted = any(re.fullmatch(expression, text, re.DOTALL | re.ASCII) for expression in expressions)
+    assert compile_expressions(expressions, ignore_case=False)(text) is wanted
+
+
+def test_expressions_too_large_together_are_asked_apart() -> None:
+    """What each may be is what each may be among others."""
+    large = [f"{letter}{{{MAX_STATES - 100}}}" for letter in "ab"]
+    assert [compile_expressions(large, ignore_case=False)(letter * (MAX_STATES - 100)) for letter in "abc"] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
