@@ -64,6 +64,7 @@ class GuestWatch:
             kernels=[Path(place) for place in options.kernels],
             modules_dir=Path(options.modules) if options.modules else None,
             cache_dir=state / "kernels",
+            baseline_file=state / f"{_file_name(guest)}.baseline.json",
             host_id=self._id,
             budget_seconds=options.budget,
         )

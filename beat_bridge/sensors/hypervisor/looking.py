@@ -34,7 +34,8 @@ from beat_bridge.sensors.hypervisor.symbols.profile import Profile
 
 BUDGET_SECONDS = 10.0
 """What one pass may take: many times what a large guest needs, and an end to what a hostile one asks for."""
-SENSORS = ("packet_sockets", "socket_filters", "processes", "modules", "bpf_objects", "kernel_hooks", *watching.SENSORS)
+_OF_CODE = ("kernel_hooks", *watching.SENSORS)
+SENSORS = ("packet_sockets", "socket_filters", "processes", "modules", "bpf_objects", *_OF_CODE)
 """The names in `coverage`, beside `pid_files`."""
 _PID_FILES = Coverage(
     sensor="pid_files",
@@ -91,8 +92,11 @@ class Introspection:
         """The state of the kernel's code and read-only data at the last look, to be kept for this boot."""
         return self._integrity.baseline()
 
-    def look(self) -> Inventory:
+    def look(self, *, whole: bool = True) -> Inventory:
         """Everything in the guest that the walkers know of, and, in `coverage`, what could not be read.
+
+        Args:
+            whole: Also look at hooks and code; without it, `coverage` has no word of them.
 
         Raises:
             DoorwatchError: Not even its name can be read: it is gone, or was started anew.
@@ -107,7 +111,7 @@ class Introspection:
         if not same or (self._boot_id and host.boot_id != self._boot_id):
             raise DoorwatchError("the guest's kernel is not where it was: it has been restarted: look for it anew")
         self._boot_id = host.boot_id
-        found = _Pass(self._prog, booted_at, self._integrity)
+        found = _Pass(self._prog, booted_at, self._integrity if whole else None)
         found.run()
         return Inventory(
             host=host,
@@ -147,11 +151,11 @@ def look(memory: PhysicalMemory, profile: Profile, *, host_id: str = "") -> Inve
 class _Pass:
     """What one look found. Each question is asked for itself: where one fails, the others are still answered."""
 
-    def __init__(self, prog: Program, booted_at: int, integrity: watching.Integrity) -> None:
+    def __init__(self, prog: Program, booted_at: int, integrity: watching.Integrity | None) -> None:
         self._prog = prog
         self._booted_at = booted_at
         self._integrity = integrity
-        self._gaps = {name: Gaps() for name in SENSORS}
+        self._gaps = {name: Gaps() for name in SENSORS if integrity is not None or name not in _OF_CODE}
         self.processes: list[Process] = []
         self.sockets: list[Socket] = []
         self.hooks: list[Hook] = []
@@ -183,11 +187,15 @@ class _Pass:
         self.bpf_programs += bpf.whole(bpf_programs(prog, bpf), "BPF programs")
         self.bpf_maps += bpf.whole(bpf_maps(prog, bpf), "BPF maps")
         self.bpf_links += bpf.whole(bpf_links(prog, bpf), "BPF links")
-        code = [*self.modules.ranges, *walked(prog, partial(bpf_code, prog), "the code of BPF programs", bpf)]
-        kernel_hooks = gaps["kernel_hooks"]
-        whose = Whose(prog, code)
-        self.hooks += kernel_hooks.whole(hooks(prog, whose, kernel_hooks), "hooks")
-        self.hooks = _together(self.hooks, self._integrity.look(whose, self.modules.by_address, gaps))
+        if self._integrity is not None:
+            self._look_at_code(self._integrity)
+
+    def _look_at_code(self, integrity: watching.Integrity) -> None:
+        gaps = self._gaps
+        of_programs = walked(self._prog, partial(bpf_code, self._prog), "the code of BPF programs", gaps["bpf_objects"])
+        whose = Whose(self._prog, [*self.modules.ranges, *of_programs])
+        attached = gaps["kernel_hooks"].whole(hooks(self._prog, whose, gaps["kernel_hooks"]), "hooks")
+        self.hooks = _together(attached, integrity.look(whose, self.modules.by_address, gaps))
 
     def coverage(self) -> tuple[Coverage, ...]:
         return (*(gaps.coverage(name) for name, gaps in self._gaps.items()), _PID_FILES)

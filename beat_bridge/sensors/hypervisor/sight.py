@@ -8,6 +8,7 @@ guest, in the same life, running this kernel; and where a look was disturbed it 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 
@@ -17,6 +18,7 @@ from beat_bridge.sensors.hypervisor.guests import GuestGone, GuestState
 from beat_bridge.sensors.hypervisor.guests.interruptions import garbage_kept, held_back
 from beat_bridge.sensors.hypervisor.guests.running import runs_on
 from beat_bridge.sensors.hypervisor.guests.standing import GuestMemory, Standing
+from beat_bridge.sensors.hypervisor.integrity.keeping import keep_baseline, kept_baseline
 from beat_bridge.sensors.hypervisor.kernels import profile_of
 from beat_bridge.sensors.hypervisor.looking import BUDGET_SECONDS, Introspection
 from beat_bridge.sensors.hypervisor.memory import MemoryFault, PhysicalMemory
@@ -30,7 +32,7 @@ TICK_SECONDS = 3.0
 _TICK_STEP = 0.02
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Opened:
     """A guest that is being looked at."""
 
@@ -39,6 +41,8 @@ class _Opened:
     introspection: Introspection
     standing: Standing | None
     """When it was opened; None where no hypervisor can be asked."""
+    unkept: bool
+    """Nothing is known of an earlier look at this boot, and of this one nothing is kept yet."""
 
 
 class Sight:
@@ -52,6 +56,7 @@ class Sight:
         cache_dir: Path | None = None,
         host_id: str = "",
         modules_dir: Path | None = None,
+        baseline_file: Path | None = None,
         budget_seconds: float = BUDGET_SECONDS,
     ) -> None:
         """Describe a guest; nothing is opened before the first look.
@@ -62,6 +67,8 @@ class Sight:
             cache_dir: Where kernels' symbols are kept.
             host_id: Its `/etc/machine-id`, if the caller knows it.
             modules_dir: Where its kernel's module files are.
+            baseline_file: Where the state of its kernel is kept, for as long as it is not started anew: what changes
+                while nobody looks is then told by the next process. Its directory must exist.
             budget_seconds: What one look may take.
         """
         self._open_memory = open_memory
@@ -69,6 +76,7 @@ class Sight:
         self._cache_dir = cache_dir
         self._host_id = host_id
         self._modules_dir = modules_dir
+        self._baseline_file = baseline_file
         self._budget = budget_seconds
         self._opened: _Opened | None = None
         self.stood_still_seconds = 0.0
@@ -93,7 +101,9 @@ class Sight:
             raise
 
     def look_paused(self) -> Inventory:
-        """One look while it stands still; it goes on afterwards, unless it stood still before.
+        """One look at its lists while it stands still; it goes on afterwards, unless it stood still before.
+
+        Code and hooks are not looked at: they do not begin and end as processes do, and cost half of the time.
 
         Raises:
             DoorwatchError: As `look`, or it cannot be stopped, or it could not be let go on.
@@ -104,7 +114,7 @@ class Sight:
             began = perf_counter()
             try:
                 opened.memory.pause()
-                return self._look(opened)
+                return self._look(opened, whole=False)
             except DoorwatchError:
                 self._opened = None
                 raise
@@ -130,17 +140,19 @@ class Sight:
         if opened is not None:
             opened.memory.close()
 
-    def _look(self, opened: _Opened) -> Inventory:
+    def _look(self, opened: _Opened, *, whole: bool = True) -> Inventory:
         """One look of which nothing is kept if the guest was not the same all through it.
 
         Raises:
             DoorwatchError: It was not, or could not be looked at.
         """
         before = _pulse(opened.memory, opened.profile)
-        inventory = opened.introspection.look()
+        inventory = opened.introspection.look(whole=whole)
         after = _pulse(opened.memory, opened.profile)
         if _went_back(before, after) or not _same(opened, _standing(opened.memory)):
             raise DoorwatchError("the guest was restarted, reverted or moved while it was looked at: look again")
+        if whole and opened.unkept and self._baseline_file is not None and inventory.host.boot_id:
+            opened.unkept = not keep_baseline(self._baseline_file, opened.introspection.baseline())
         return inventory
 
     def _open(self) -> _Opened:
@@ -164,8 +176,20 @@ class Sight:
     def _learn(self, memory: PhysicalMemory) -> _Opened:
         standing = _standing(memory)
         profile = self._living(memory, standing)
-        introspection = Introspection(memory, profile, host_id=self._host_id, budget_seconds=self._budget)
-        opened = _Opened(memory, profile, introspection, standing)
+        introspect = partial(
+            Introspection,
+            memory,
+            profile,
+            host_id=self._host_id,
+            budget_seconds=self._budget,
+            modules_dir=self._modules_dir,
+        )
+        introspection, kept = introspect(), None
+        if self._baseline_file is not None:
+            kept = kept_baseline(self._baseline_file, introspection.baseline())
+        if kept is not None:
+            introspection = introspect(baseline=kept)
+        opened = _Opened(memory, profile, introspection, standing, unkept=kept is None)
         if not _same(opened, _standing(memory)):
             raise DoorwatchError("the guest was restarted or moved while it was opened: look again")
         return opened

@@ -9,16 +9,19 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.kernel import Hook
 from beat_bridge.sensors.hypervisor.guests import GuestGone, GuestState
 from beat_bridge.sensors.hypervisor.guests.qmp import open_qmp
 from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.sight import Sight
 from tests.beat_bridge.sensors.hypervisor.guests.conftest import Wired, wired
 from tests.lab.guest import Guest, image
+from tests.lab.guest.bytes_changed import stopped
 from tests.lab.guest.fixtures import bookworm
 from tests.lab.guest.monitor import execute
 
@@ -69,9 +72,9 @@ def test_it_goes_on_after_a_paused_look(wired: Wired, sight: Sight) -> None:
     seen: list[tuple[str, bool]] = []
     usual = Introspection.look
 
-    def look(self: Introspection) -> Inventory:
+    def look(self: Introspection, *, whole: bool) -> Inventory:
         seen.append((execute(wired.guest.monitor_path, "query-status")["status"], gc.isenabled()))
-        return usual(self)
+        return usual(self, whole=whole)
 
     sight.look()
     with pytest.MonkeyPatch.context() as patch:
@@ -100,7 +103,7 @@ def test_a_look_that_fails_lets_it_go_on(wired: Wired, sight: Sight, failure: Ba
     """Whatever ends a look while the guest stands still, the guest goes on."""
     sight.look()
 
-    def fail(_self: Introspection) -> Inventory:
+    def fail(_self: Introspection, **_how: bool) -> Inventory:
         raise failure
 
     with pytest.MonkeyPatch.context() as patch:
@@ -119,14 +122,51 @@ from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.sight import Sight
 qmp, image, cache = map(Path, sys.argv[1:])
 usual = Introspection.look
-def look(self):
+def look(self, **how):
     print("paused", flush=True)
     sys.stdin.readline()
-    return usual(self)
+    return usual(self, **how)
 Introspection.look = look
 Sight(open_qmp(qmp).memory, kernels=[image], cache_dir=cache).look_paused()
 print("went on", flush=True)
 """
+
+
+_LOOKER = """
+import sys
+from pathlib import Path
+import msgspec
+from beat_bridge.sensors.hypervisor.guests.qmp import open_qmp
+from beat_bridge.sensors.hypervisor.sight import Sight
+sight = Sight(open_qmp(Path(sys.argv[1])).memory, baseline_file=Path(sys.argv[2]))
+found = [hook for hook in sight.look().hooks if hook.actual != hook.expected and not hook.explained]
+sys.stdout.buffer.write(msgspec.json.encode(found))
+"""
+
+
+def _looked(guest: Guest, baseline: Path) -> list[Hook]:
+    """What a process of its own, with nothing but the guest's RAM and a baseline, tells."""
+    argv = [sys.executable, "-c", _LOOKER, str(guest.qmp_path), str(baseline)]
+    ended = subprocess.run(argv, cwd=Path(__file__).parents[4], capture_output=True, check=True)
+    return msgspec.json.decode(ended.stdout, type=list[Hook])
+
+
+def test_what_changes_while_nobody_looks_is_told_by_the_next_process(wired: Wired, tmp_path: Path) -> None:
+    """Of a guest whose image nobody has, the first process keeps a baseline; a byte changed after it ended is drift."""
+    _boot_id(wired.guest)  # a kernel makes its id when it is first asked for
+    baseline = tmp_path / "baseline.json"
+    assert _looked(wired.guest, baseline) == []
+    kept = baseline.read_bytes()
+    assert baseline.stat().st_mode & 0o777 == 0o600
+    assert _looked(wired.guest, baseline) == []
+    with stopped(wired.guest) as still:
+        (place,) = still.places(1, seed=11)
+        with still.changed(place.address, still.flipped(place, 5)):
+            (found,) = _looked(wired.guest, baseline)
+    assert found.symbol.startswith("page ")
+    assert (found.surface, found.expected.split()[0]) == ("kernel_text", "baseline")
+    assert baseline.read_bytes() == kept, "what has drifted is not what is kept"
+    assert _looked(wired.guest, baseline) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -155,8 +195,8 @@ def test_a_look_disturbed_by_a_return_to_a_snapshot_is_taken_anew(wired: Wired, 
     usual = Introspection.look
     looks: list[Inventory] = []
 
-    def look(self: Introspection) -> Inventory:
-        found = usual(self)
+    def look(self: Introspection, *, whole: bool) -> Inventory:
+        found = usual(self, whole=whole)
         looks.append(found)
         if len(looks) == 1:
             wired.qmp.revert("sight")
@@ -181,8 +221,8 @@ def test_a_reset_never_gives_the_past(profiles: Path) -> None:
         usual = Introspection.look
         rebooting = threading.Thread(target=guest.reboot)
 
-        def look(self: Introspection) -> Inventory:
-            found = usual(self)
+        def look(self: Introspection, *, whole: bool) -> Inventory:
+            found = usual(self, whole=whole)
             if rebooting.ident is None:
                 execute(guest.monitor_path, "set-action", reboot="reset")
                 execute(guest.monitor_path, "system_reset")
@@ -216,10 +256,10 @@ def test_a_guest_that_dies_in_mid_look_is_gone(profiles: Path) -> None:
         sight.look()
         usual = Introspection.look
 
-        def look(self: Introspection) -> Inventory:
+        def look(self: Introspection, *, whole: bool) -> Inventory:
             os.kill(guest.pid, signal.SIGKILL)
             os.waitid(os.P_PID, guest.pid, os.WEXITED | os.WNOWAIT)
-            return usual(self)
+            return usual(self, whole=whole)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Introspection, "look", look)
