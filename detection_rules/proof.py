@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
+from detection_rules.bounded_files import read_bounded
 from detection_rules.json_text import NotJsonError, decode
 from detection_rules.rule_set import Rule
 
@@ -86,14 +87,9 @@ def read_proof(rule: Rule) -> Proof:
     """
     path = documents_path(rule)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_bounded(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise DoorwatchError(f"{path}: missing: a rule is proven by documents that must and must not match") from error
-    except OSError as error:
-        raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise DoorwatchError(f"{path}: larger than {MAX_BYTES} bytes")
     try:
         file = msgspec.convert(decode(data), _File)
     except NotJsonError as error:

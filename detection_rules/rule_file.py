@@ -17,6 +17,8 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
+from detection_rules.bounded_files import read_bounded
+from detection_rules.file_sets import refuse_half_changed
 from detection_rules.json_text import NotJsonError, decode
 from detection_rules.language import LANGUAGES
 from detection_rules.toml_places import line_of
@@ -211,6 +213,7 @@ def read_source(path: Path) -> Source:
     Raises:
         DoorwatchError: One line, `FILE:LINE: what is wrong`.
     """
+    refuse_half_changed(path.parent)
     file, text = read_rule_file(path)
     return Source(
         path=path,
@@ -226,14 +229,9 @@ T = TypeVar("T")
 
 def _read_json(path: Path, shape: type[T], absent: T) -> T:
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_bounded(path, MAX_BYTES)
     except FileNotFoundError:
         return absent
-    except OSError as error:
-        raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise DoorwatchError(f"{path}: larger than {MAX_BYTES} bytes")
     try:
         return msgspec.convert(decode(data), shape)
     except NotJsonError as error:
@@ -252,15 +250,12 @@ def read_rule_file(path: Path) -> tuple[RuleFile, str]:
         DoorwatchError: One line, `FILE:LINE: what is wrong`.
     """
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise DoorwatchError(f"{path}: larger than {MAX_BYTES} bytes; this is no rule file")
+        data = read_bounded(path, MAX_BYTES, "; this is no rule file")
         text = data.decode("utf-8")
         if text.startswith("\ufeff"):
             raise DoorwatchError(f"{path}:1: begins with a byte order mark, which TOML has not; save it as plain UTF-8")
         content = tomllib.loads(text)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

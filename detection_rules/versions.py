@@ -1,5 +1,6 @@
 """The versions of a rule: which there were, what changed, and whether the newest is what the file says."""
 
+from collections.abc import Mapping
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
-from beat_bridge.files import write_atomically
+from detection_rules.file_sets import change_files
 from detection_rules.kibana import rule_to_kibana
 from detection_rules.rule_file import Release, Source, changelog_path
 
@@ -42,15 +43,18 @@ def bumped(source: Source, change: str, today: date) -> tuple[Release, ...]:
     return (release, *source.releases)
 
 
-def write_releases(rule: Path, releases: tuple[Release, ...]) -> None:
-    """Write a rule's changelog, whole or not at all.
+def write_releases(releases: Mapping[Path, tuple[Release, ...]]) -> None:
+    """Write the changelogs of some rules: those of one directory all or none.
+
+    Args:
+        releases: The versions of each, by the rule's own file.
 
     Raises:
         DoorwatchError: The disk refuses.
     """
-    path = changelog_path(rule)
-    data = msgspec.json.format(msgspec.json.encode(releases), indent=2) + b"\n"
-    try:
-        write_atomically(path, data, mode=0o644)
-    except OSError as error:
-        raise DoorwatchError(f"{path}: cannot write: {error.strerror}") from error
+    folders: dict[Path, dict[Path, bytes | None]] = {}
+    for rule, versions in releases.items():
+        data = msgspec.json.format(msgspec.json.encode(versions), indent=2) + b"\n"
+        folders.setdefault(rule.parent, {})[changelog_path(rule)] = data
+    for folder, files in folders.items():
+        change_files(folder, files)

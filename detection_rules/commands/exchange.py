@@ -35,7 +35,10 @@ def export_rules(directories: Directories, output: Path | None, names: tuple[str
         sys.stdout.buffer.flush()
         return
     try:
-        write_atomically(output, data, mode=0o644)
+        if output.exists() and not output.is_file():  # a device or a pipe must not be replaced by a file
+            output.write_bytes(data)
+        else:
+            write_atomically(output, data, mode=0o644)
     except OSError as error:
         raise DoorwatchError(f"{output}: cannot write: {error.strerror}") from error
     click.echo(f"{output}: {len(sources)} rules")
@@ -78,10 +81,10 @@ def bump_rules(directories: Directories, change: str, names: tuple[str, ...]) ->
     sources = read_sources(directories or (SHIPPED,))
     chosen = _chosen(sources, names) if names else [s for s in sources if not s.releases or not is_current(s)]
     today = date.today()  # noqa: DTZ011 - a day in the keeper's calendar, as in [metadata]
-    releases = [(source, bumped(source, change, today)) for source in chosen]  # all or none
-    for source, versions in releases:
-        write_releases(source.path, versions)
-        click.echo(f"{source.path.stem}: version {versions[0].version}")
+    releases = {source.path: bumped(source, change, today) for source in chosen}
+    write_releases(releases)
+    for path, versions in releases.items():
+        click.echo(f"{path.stem}: version {versions[0].version}")
     if not releases:
         click.echo("nothing changed since the last versions")
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
-from beat_bridge.files import write_atomically
+from detection_rules.bounded_files import read_bounded
+from detection_rules.file_sets import change_files, finish
 from detection_rules.json_text import NotJsonError, decode
 from detection_rules.kibana.body import Body, rule_to_kibana
 from detection_rules.kibana.ndjson import MAX_BYTES, Imported, ImportedRule
@@ -66,12 +67,9 @@ def read_others(directories: Iterable[Path]) -> list[Body]:
 
 def _read_others(path: Path) -> list[Body]:
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES)
+        data = read_bounded(path, MAX_BYTES)
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
     found = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
@@ -94,8 +92,10 @@ def settle(imported: Imported, directory: Path, *, today: date, write: bool) -> 
         write: False to say only what would change.
 
     Raises:
-        DoorwatchError: A file that stands there cannot be read, or the disk refuses; what was written before stands.
+        DoorwatchError: A file that stands there cannot be read, or the disk refuses: nothing is changed.
     """
+    if write:
+        finish(directory)
     standing = {s.file.rule.rule_id: s for s in read_sources([directory])} if any(directory.glob("*.toml")) else {}
     taken = {path.stem for path in directory.glob("*.toml")}
     changes: list[Change] = []
@@ -111,7 +111,7 @@ def settle(imported: Imported, directory: Path, *, today: date, write: bool) -> 
         kept = {_identity(other): other for other in (*_read_others(directory / OTHERS), *imported.others)}
         files[directory / OTHERS] = b"".join(msgspec.json.encode(other) + b"\n" for other in kept.values())
     if write:
-        _write_all(directory, files)
+        change_files(directory, files)
     return changes
 
 
@@ -141,18 +141,6 @@ def _files(path: Path, rule: ImportedRule, known: Source | None, today: date) ->
 
 def _with_metadata(file: RuleFile, metadata: Metadata) -> RuleFile:
     return msgspec.structs.replace(file, metadata=metadata)
-
-
-def _write_all(directory: Path, files: dict[Path, bytes | None]) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for path, data in files.items():
-            if data is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_atomically(path, data, mode=0o644)
-    except OSError as error:
-        raise DoorwatchError(f"{error.filename or directory}: cannot write: {error.strerror}") from error
 
 
 def _free_name(rule: ImportedRule, taken: set[str]) -> str:

@@ -1,6 +1,7 @@
 """`doorwatch rules export`, `import`, `bump`, `coverage`, and `test` with mutants, as people and scripts meet them."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from beat_bridge.errors import DoorwatchError
 from detection_rules.commands import rules
+from detection_rules.file_sets import PENDING
 from detection_rules.kibana import export_ndjson, rule_to_kibana
 from detection_rules.lint import CHECKS
 from detection_rules.rule_file import read_source
@@ -51,6 +53,38 @@ def test_one_rule_can_be_exported(tmp_path: Path) -> None:
     assert summary["exported_rules_count"] == 1
     assert isinstance(run("export", "no_such_rule").exception, DoorwatchError)
     assert isinstance(run("export", "--rules", str(tmp_path)).exception, DoorwatchError)
+
+
+def test_what_is_no_file_is_written_to_not_replaced(tmp_path: Path) -> None:
+    """An export to a pipe arrives there, and the pipe stays one; so a device would."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert run("export", STEM, "--output", str(pipe)).exit_code == 0
+        first, _summary = os.read(reader, 1 << 20).splitlines()
+    finally:
+        os.close(reader)
+    assert json.loads(first)["name"] == "Kernel Module Hidden from the Guest"
+    assert pipe.is_fifo()
+
+
+def test_an_import_that_was_broken_off_is_told_and_finished(tmp_path: Path) -> None:
+    """No command reads a directory in which files are half exchanged; the next import finishes it first."""
+    data = export_ndjson(load_rules().rules[:2])
+    assert run("import", "-", "--into", str(tmp_path), standard_input=data).exit_code == 0
+    whole = content(tmp_path)
+    name = next(iter(whole))
+    (tmp_path / f".{name}.doorwatch-new").write_bytes(whole[name])
+    (tmp_path / name).unlink()
+    (tmp_path / PENDING).write_text(json.dumps({"written": [name]}), "utf-8")
+    for command in (["list"], ["lint"], ["test"], ["export"], ["bump", "--changelog", "none"]):
+        result = run(*command, "--rules", str(tmp_path))
+        assert isinstance(result.exception, DoorwatchError), command
+        assert "broken off half-way" in str(result.exception)
+    result = run("import", "-", "--into", str(tmp_path), "--format", "json", standard_input=data)
+    assert [json.loads(line)["state"] for line in result.stdout.splitlines()] == ["unchanged"] * 2
+    assert content(tmp_path) == whole
 
 
 def test_a_bad_export_changes_nothing(tmp_path: Path) -> None:

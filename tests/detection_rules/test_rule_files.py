@@ -1,5 +1,6 @@
 """Rule files that cannot be used: one line each, with the place."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import strategies as st
 
 from beat_bridge.errors import DoorwatchError
 from detection_rules import load_rules
+from detection_rules.proof import read_proof
 from detection_rules.rule_set import SHIPPED, load_rule
 from detection_rules.toml_places import line_of
+from tests.detection_rules.changed_rules import changed
 
 GOOD = (SHIPPED / "kernel_hook_drift.toml").read_text("utf-8")
 
@@ -147,3 +150,21 @@ def test_severity_and_risk_come_from_the_document_where_they_are_mapped() -> Non
     assert rule.rated({}) == ("high", 73)
     assert rule.rated({"event": {"severity": 99, "risk_score": 95.0}}) == ("critical", 95)
     assert rule.rated({"event": {"severity": 47, "risk_score": 400}}) == ("high", 73)
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".documents.json", ".changelog.json", ".kibana.json"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    """A pipe, a directory or a circle of links in the place of a file is one line, at once."""
+    for place, make in (
+        ("pipe", os.mkfifo),
+        ("directory", os.mkdir),
+        ("circle", lambda path: path.symlink_to(path)),
+    ):
+        folder = tmp_path / place
+        folder.mkdir()
+        rule = changed(folder, "hidden_module")
+        path = rule.path.with_suffix(suffix)
+        path.unlink(missing_ok=True)
+        make(path)
+        with pytest.raises(DoorwatchError, match=f"{path}: (is no regular file|cannot read)"):
+            read_proof(load_rule(rule.path))
