@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import click
@@ -61,3 +62,17 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() or character == "\n" else f"\\x{ord(character):02x}" for character in text
     )
+
+
+def one_line(text: str) -> str:
+    """Text in one line: nor may a name begin a line that seems to be ours."""
+    return printable(text).replace("\n", "\\x0a")
+
+
+def working(what: str) -> AbstractContextManager[object]:
+    """A spinner beside what is being done, on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console  # noqa: PLC0415 - loaded only where somebody watches
+
+    return Console(stderr=True).status(what)

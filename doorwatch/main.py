@@ -21,6 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "doorwatch.doctor:doctor",
         "What every sensor and target can do here, and why not.",
     ),
+    "guests": (
+        "beat_bridge.commands.guests:guests",
+        "List the guests of a hypervisor; pause, dump, cut off, revert one.",
+    ),
     "run": ("doorwatch.run.commands:run", "The bridge and the responder from one configuration file."),
     "respond": ("responders.commands:respond", "Serve the webhook; list, show, release and audit responses."),
     "rules": ("detection_rules.commands:rules", "List, lint, test, match, export and import the detection rules."),

@@ -18,7 +18,7 @@ EXTRAS = {
     "elasticsearch": ("elasticsearch", "shipping to Elasticsearch, `doorwatch setup elasticsearch`"),
     "hypervisor": ("drgn", "looking at guests and memory images"),
     "kibana": ("jinja2", "`doorwatch setup kibana`, `doorwatch package`"),
-    "libvirt": ("libvirt", "guests behind libvirt; those behind QMP sockets do without"),
+    "libvirt": ("libvirt", "looking at guests of libvirt (not at those behind QMP sockets)"),
     "osquery": ("osquery", "`doorwatch osquery extension`"),
     "responder": ("starlette", "`doorwatch respond`"),
 }

@@ -54,7 +54,7 @@ def _libvirt() -> Iterator[Check]:
             continue
         yield Check(name=f"libvirt {uri}", state=State.WORKS, detail=f"{len(listed)} guests")
         for guest in listed:
-            state = State.WORKS if guest.mappable else State.NO
+            state = State.WORKS if guest.readable else State.NO
             yield Check(name=f"guest {guest.name}", state=state, detail=guest.obstacle or "its RAM can be read")
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from beat_bridge.model.base import Verdict
 from beat_bridge.model.findings import Finding
 from beat_bridge.model.inventory import Inventory
-from beat_bridge.terminal import print_table, printable
+from beat_bridge.terminal import one_line, print_table
 
 STYLES = {
     Verdict.MALICIOUS: "bold red",
@@ -33,7 +33,7 @@ def print_findings(inventory: Inventory, findings: Sequence[Finding]) -> None:
     kinds = {finding.key: _words(finding.kind) for finding in findings}
     folded = {key for finding in findings for key in finding.related}
     shown = [finding for finding in findings if finding.key not in folded]
-    console.print(Text(f"Findings on {_line(inventory.host.name)}: {_counts(shown) or 'none'}", style="bold"))
+    console.print(Text(f"Findings on {one_line(inventory.host.name)}: {_counts(shown) or 'none'}", style="bold"))
     for alike in grouped(shown):
         _print_finding(console, alike, [kinds[key] for key in alike[0].related if key in kinds])
     console.print()
@@ -84,7 +84,7 @@ def _print_finding(console: Console, alike: Sequence[Finding], combined: Sequenc
     if len(alike) > 1:
         lines.append(f"All {len(alike)}: {_some([_subject(each) for each in alike])}. Told above of the first.")
     for line in lines:
-        console.print(Padding(Text(_line(line)), (0, 0, 0, 2), expand=False))
+        console.print(Padding(Text(one_line(line)), (0, 0, 0, 2), expand=False))
 
 
 def _counts(findings: Sequence[Finding]) -> str:
@@ -102,13 +102,8 @@ def _some(names: Sequence[str]) -> str:
 
 def _subject(finding: Finding) -> str:
     if finding.process is None:
-        return _line(finding.subject)
-    return _line(f"{finding.process.name} ({finding.process.pid})")
-
-
-def _line(text: str) -> str:
-    """Text in one line: nor may a name begin a line that seems to be ours."""
-    return printable(text).replace("\n", "\\x0a")
+        return one_line(finding.subject)
+    return one_line(f"{finding.process.name} ({finding.process.pid})")
 
 
 def _gap(reason: object, detail: str) -> str:

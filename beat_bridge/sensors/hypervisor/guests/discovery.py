@@ -28,7 +28,7 @@ class Listed:
     state: GuestState
     route: str
     """Where it was found: a libvirt URI, or the path of a QMP socket."""
-    mappable: bool
+    readable: bool
     """Whether its RAM can be read now."""
     obstacle: str
     """Why not, and what to change; empty where it can."""
@@ -75,18 +75,26 @@ class Silent:
 
 
 def list_all(
-    *, uris: Sequence[str] = (), qmp: Sequence[Path] = (), backend: Backend = Backend.AUTO
+    *,
+    uris: Sequence[str] = (),
+    qmp: Sequence[Path] = (),
+    timeout: float = TIMEOUT_SECONDS,
+    backend: Backend = Backend.AUTO,
 ) -> tuple[tuple[Listed, ...], tuple[Silent, ...]]:
     """The guests of several places, and which of the places did not answer.
 
     Args:
         uris: libvirt connections.
         qmp: QMP sockets, or directories of them.
+        timeout: Seconds that each call may take.
         backend: How RAM would be read.
     """
     asked: list[tuple[str, Callable[[], Iterable[Listed]]]] = [
-        *((str(path), partial(list_qmp, path if path.is_dir() else (path,), backend=backend)) for path in qmp),
-        *((uri, partial(list_libvirt, uri, backend=backend)) for uri in uris),
+        *(
+            (str(path), partial(list_qmp, path if path.is_dir() else (path,), timeout=timeout, backend=backend))
+            for path in qmp
+        ),
+        *((uri, partial(list_libvirt, uri, timeout=timeout, backend=backend)) for uri in uris),
     ]
     listed: list[Listed] = []
     silent: list[Silent] = []
@@ -104,7 +112,7 @@ def open_listed(listed: Listed, *, timeout: float = TIMEOUT_SECONDS, backend: Ba
     Raises:
         DoorwatchError: It cannot be reached any more, or its RAM cannot be read: the obstacle, as the list has it.
     """
-    if not listed.mappable:
+    if not listed.readable:
         raise DoorwatchError(listed.obstacle)
     if listed.route.startswith("/"):
         return open_qmp(Path(listed.route), timeout=timeout, backend=backend)
@@ -123,6 +131,13 @@ def find(
 ) -> Guest:
     """The guest of a name or UUID; a QMP guest may also be named by its socket's path.
 
+    Args:
+        name: Of the guest, its UUID, or its socket.
+        uris: libvirt connections.
+        sockets: QMP sockets, or directories of them.
+        timeout: Seconds that each call may take.
+        backend: How its RAM is read.
+
     Raises:
         DoorwatchError: There is none, or more than one; the line lists what there is.
     """
@@ -130,11 +145,13 @@ def find(
 
     found: list[tuple[Guest, str]] = []
     obstacles: list[str] = []
-    for path in sockets:
-        _collect(lambda route: [open_qmp(Path(route), timeout=timeout, backend=backend)], str(path), found, obstacles)
+    for path in (each for place in sockets for each in (_sockets(place) if place.is_dir() else (place,))):
+        route = str(path.absolute())
+        _collect(lambda route: [open_qmp(Path(route), timeout=timeout, backend=backend)], route, found, obstacles)
     for uri in uris:
         _collect(lambda route: open_all(route, timeout=timeout, backend=backend), uri, found, obstacles)
-    matching = [(guest, route) for guest, route in found if name in (guest.name, guest.uuid, route)]
+    names = {name, str(Path(name).absolute())}
+    matching = [(guest, route) for guest, route in found if names & {guest.name, guest.uuid, route}]
     for guest, _ in found:
         if len(matching) != 1 or guest is not matching[0][0]:
             guest.close()
@@ -162,11 +179,12 @@ def _sockets(directory: Path) -> list[Path]:
         raise DoorwatchError(f"{directory}: cannot list this directory: {error.strerror}") from error
 
 
-def _qmp(path: Path, timeout: float, backend: Backend) -> Listed:
+def _qmp(socket: Path, timeout: float, backend: Backend) -> Listed:
+    path = socket.absolute()  # a route that begins with a slash is a socket's, else a URI
     try:
         guest = open_qmp(path, timeout=timeout, backend=backend)
     except DoorwatchError as error:
-        return Listed(path.stem, "", GuestState.UNKNOWN, str(path), mappable=False, obstacle=str(error))
+        return Listed(path.stem, "", GuestState.UNKNOWN, str(path), readable=False, obstacle=str(error))
     return _listed(guest, str(path))
 
 
@@ -183,4 +201,4 @@ def _listed(guest: Guest, route: str) -> Listed:
         obstacle = str(error)
     finally:
         guest.close()
-    return Listed(guest.name, guest.uuid, state, route, mappable=not obstacle, obstacle=obstacle)
+    return Listed(guest.name, guest.uuid, state, route, readable=not obstacle, obstacle=obstacle)

@@ -229,7 +229,7 @@ def test_guests_are_listed_with_what_to_change(daemon: Libvirtd, booted: Booted,
         "private": GuestState.PAUSED,
         "web": GuestState.RUNNING,
     }
-    assert [name for name, each in listed.items() if each.mappable] == ["web"]
+    assert [name for name, each in listed.items() if each.readable] == ["web"]
     assert listed["web"].uuid == booted.uuid
     assert "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>" in listed["private"].obstacle
 

@@ -197,8 +197,8 @@ def test_ten_guests_are_listed_with_what_can_be_done(tmp_path: Path) -> None:
         os.kill(processes[3].pid, signal.SIGSTOP)
         listed = list_qmp(tmp_path, timeout=2)
         assert [each.name for each in listed] == [f"web{n}" for n in range(10)]
-        assert {each.state for each in listed if each.mappable} == {GuestState.PAUSED}
-        assert [each.name for each in listed if not each.mappable] == ["web3"]
+        assert {each.state for each in listed if each.readable} == {GuestState.PAUSED}
+        assert [each.name for each in listed if not each.readable] == ["web3"]
         assert listed[3].state is GuestState.UNKNOWN
         assert "is stopped" in listed[3].obstacle
         sockets = [Path(each.route) for each in listed]
