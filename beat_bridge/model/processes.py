@@ -58,6 +58,9 @@ class Process(Value, frozen=True, kw_only=True):
     """Inode of the network namespace."""
     seen_by: tuple[str, ...] = ()
     """The lists that showed it, sorted, where the viewpoint asks several: `task_list`, `pid_table`, `run_queue`."""
+    state: str = ""
+    """What a view from outside takes from the kernel: `beginning`, it is not whole yet (TASK_NEW); `ended`, it runs no
+    program any more (`exit_state`). Empty for one that lives, and where the viewpoint does not tell."""
 
     @property
     def identity(self) -> str:

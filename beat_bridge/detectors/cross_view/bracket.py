@@ -65,8 +65,8 @@ def bracket(question: Question[T], looks: Looks, account: Account) -> Iterator[F
     if unsure:
         account.lacks(
             Reason.UNSUPPORTED,
-            f"{unsure} {question.plural} are missing from {other}, and it cannot be told whether they were loaded or "
-            "removed in the meantime: compare again",
+            f"{unsure} {question.plural} are missing from {other}, and it cannot be told whether they began or "
+            "ended in the meantime: compare again",
             unsure,
         )
     if unseen:

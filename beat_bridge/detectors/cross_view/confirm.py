@@ -20,6 +20,7 @@ from beat_bridge.detectors.scene import Scene
 from beat_bridge.model.base import Viewpoint
 from beat_bridge.model.findings import Finding, Standing
 from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.processes import Process
 
 
 def confirm(findings: Iterable[Finding], still: Inventory) -> tuple[Finding, ...]:
@@ -66,6 +67,8 @@ def _settled(finding: Finding, still: Inventory, stands: set[str]) -> Iterator[F
 def _asked(question: Question[T], thing: T, finding: Finding, still: Inventory, stands: set[str]) -> Iterator[Finding]:
     now = question.things(still).get(finding.subject)
     gone = now is None or question.same(thing, now) is False
+    if now is not None and isinstance(now, Process) and now.state == "ended":
+        return  # while its lists were compared it still ran
     if Viewpoint.HYPERVISOR in finding.missing_from:
         if gone:
             yield finding

@@ -5,8 +5,12 @@ the tree of code; a packet socket in its namespace's list; an eBPF program or ma
 taken out of one of them is still in the others.
 
 One look at a running guest may read one list before and another after a thing began: what is found here is a candidate,
-which `confirm` settles. Not asked: run queues (what sleeps is on none), the table of raw sockets (a disconnected one is
-in it no more), modules that are being loaded or removed (they are put into one list after the other).
+which `confirm` settles. Not even a pause settles what stands in the middle of beginning or ending because its processor
+was given no time. What says that of itself is no candidate; of a process it is a gap in the coverage of `processes`,
+for as long as it goes on saying so.
+
+Not asked: run queues (what sleeps is on none), the table of raw sockets (a disconnected one is in it no more), modules
+that are being loaded or removed (they are put into one list after the other).
 """
 
 from collections.abc import Iterator
@@ -26,6 +30,9 @@ from beat_bridge.detectors.scene import AF_PACKET, Scene
 from beat_bridge.model.base import Viewpoint
 from beat_bridge.model.findings import Finding, Standing
 from beat_bridge.model.inventory import Inventory
+from beat_bridge.model.kernel import KernelModule
+from beat_bridge.model.processes import Process
+from beat_bridge.model.sockets import Socket
 
 TASKS = frozenset({"task_list", "pid_table"})
 MODULE_LISTS = frozenset({"module_list", "module_kset", "module_tree"})
@@ -90,4 +97,8 @@ def _seen_by(thing: object) -> tuple[str, ...]:
 
 
 def _is_settled(thing: object) -> bool:
-    return getattr(thing, "family", AF_PACKET) == AF_PACKET and getattr(thing, "state", "live") == "live"
+    if isinstance(thing, Process):
+        return not thing.state
+    if isinstance(thing, KernelModule):
+        return thing.state == "live"
+    return not isinstance(thing, Socket) or thing.family == AF_PACKET

@@ -85,6 +85,11 @@ def _is_running(process: Process) -> bool:
     return process.kernel_thread or not gone
 
 
+def _same_process(one: Process, other: Process) -> bool | None:
+    """Process id and start time are in the subject; of what is not whole yet, or has ended, nothing can be said."""
+    return None if one.state or other.state else True
+
+
 def _process_differences(process: Process, other: Process) -> Iterator[str]:
     if process.kernel_thread != other.kernel_thread:
         yield f"{OTHER} takes it for a {'kernel thread' if other.kernel_thread else 'program'}"
@@ -203,7 +208,7 @@ PROCESSES = Question[Process](
     things=lambda inventory: {subject_of(each): each for each in inventory.processes},
     compared=_running,
     shows=_shows_all("processes"),
-    same=lambda _one, _other: True,  # process id and start time are in the subject
+    same=_same_process,
     differences=_process_differences,
     named=called,
 )

@@ -161,7 +161,7 @@ def test_a_module_that_may_have_been_loaded_anew_is_undecided() -> None:
     told = compare(there, inventory(INIT), there)
     assert told.findings == ()
     assert told.coverage.missed == 1
-    assert "loaded or removed in the meantime" in told.coverage.detail
+    assert "began or ended in the meantime" in told.coverage.detail
 
 
 OTHERWISE: dict[str, tuple[Any, Any, str, float]] = {

@@ -38,6 +38,8 @@ class Lived:
     hidden: bool = False
     unlinked: bool = False
     """It was taken out of one of the kernel's lists when it began."""
+    ending: bool = False
+    """It is about to be taken out of them."""
 
     def at(self, moment: float) -> bool:
         """Whether it is there."""
@@ -59,6 +61,7 @@ def _process(lived: Lived, inside: bool) -> Any:
         started_at=NOON.timestamp() + lived.begun,
         start_ticks=round((NOON.timestamp() + lived.begun - BOOTED) * 100),
         seen_by=() if inside else tuple(sorted(seen)),
+        state="ended" if lived.ending else "",
     )
 
 
@@ -202,10 +205,56 @@ def test_lists_that_disagree_are_told_once_confirmed(
     assert all(finding.standing is Standing.CANDIDATE for finding in candidates)
     assert reportable(candidates) == ()
     settled = confirm(candidates, look(moved, pause, pause, Viewpoint.HYPERVISOR, seed))
+    ending = look([replace(each, ending=True) for each in moved], pause, pause, Viewpoint.HYPERVISOR, seed)
+    assert not [each for each in confirm(candidates, ending) if each.process is not None]
     out = {thing.subject for thing in moved if thing.unlinked}
     stayed = {each.subject for each in moved if each.unlinked and each.begun <= at[0] and each.ended > pause}
     assert stayed <= subjects(settled) <= out
     assert all(finding.verdict is Verdict.MALICIOUS for finding in settled)
+
+
+HALF = st.lists(
+    st.tuples(
+        st.sampled_from(["beginning", "ended"]),
+        st.sampled_from(
+            [("task_list",), ("pid_table",), ("run_queue",), ("pid_table", "run_queue"), ("task_list", "pid_table")]
+        ),
+        st.booleans(),
+    ),
+    max_size=5,
+)
+"""Processes that stand in the middle of beginning or ending all day long: what they say of themselves, the lists that
+show them by then, and whether they are kernel threads."""
+
+
+@settings(max_examples=100)
+@given(histories(), HALF, LOOKS, st.integers(DAY, DAY + 50), SEEDS)
+def test_what_stands_in_the_middle_of_beginning_or_ending_is_never_told(
+    history: tuple[Lived, ...], half: list[tuple[str, tuple[str, ...], bool]], at: list[int], pause: int, seed: int
+) -> None:
+    """However long its processor is given no time, in each look and under pause, it is neither told nor passed over."""
+    stuck = tuple(
+        process(
+            300 + number,
+            f"/usr/bin/half{number}",
+            state=state,
+            seen_by=tuple(sorted(seen_by)),
+            kernel_thread=kernel_thread,
+        )
+        for number, (state, seen_by, kernel_thread) in enumerate(half)
+    )
+
+    def outside(begin: int, end: int, seed: int) -> Inventory:
+        seen = look(history, begin, end, Viewpoint.HYPERVISOR, seed)
+        return msgspec.structs.replace(seen, processes=(*seen.processes, *stuck))
+
+    before, after, still = outside(at[0], at[1], seed), outside(at[4], at[5], seed + 2), outside(pause, pause, seed)
+    told = compare(before, look(history, at[2], at[3], Viewpoint.HOST, seed + 1), after)
+    found = (*told.findings, *(each for seen in (before, after) for each in detect(seen)))
+    names = {f"process:{each.identity}" for each in stuck}
+    assert not names & subjects(each for each in found if each.kind is FindingKind.HIDDEN_PROCESS)
+    assert not names & subjects(confirm(found, still))
+    assert bool(stuck) <= ("cannot be told" in told.coverage.detail)
 
 
 def _torn(history: Iterable[Lived], at: list[int], seed: int) -> Inventory:

@@ -15,11 +15,13 @@ from beat_bridge.sensors.hypervisor.kernel.clocks import USER_HZ, ticks
 from beat_bridge.sensors.hypervisor.kernel.gaps import Gaps
 from beat_bridge.sensors.hypervisor.kernel.holdings import Holdings
 from beat_bridge.sensors.hypervisor.kernel.paths import OpenFile, open_file
-from beat_bridge.sensors.hypervisor.kernel.records import record
+from beat_bridge.sensors.hypervisor.kernel.records import Record, record
 from beat_bridge.sensors.hypervisor.kernel.tasks import Leaders, still_running, threads_of
 
 _PF_KTHREAD = 0x0020_0000
 """include/linux/sched.h"""
+_TASK_NEW = 0x0800
+"""include/linux/sched.h: what `fork` makes has this state, and no other, until it is whole."""
 _NO_MEMORY = Unavailable(reason=Reason.ABSENT, detail="a kernel thread")
 _ENDED = Unavailable(reason=Reason.ABSENT, detail="it has ended and waits for its parent")
 
@@ -51,6 +53,9 @@ def processes(prog: Program, everyone: Leaders, surroundings: Surroundings, gaps
         found = reader.read(leader, everyone.seen_by[pid])
         if (unread := _unread(found)) is not None:
             raise FaultError(unread.detail, leader)
+        if found.state and not everyone.seen_by[pid] >= {"task_list", "pid_table"}:
+            # no difference between lists says what it is; what stays like this is told as a gap, for as long as it does
+            raise FaultError(f"it says that it is {found.state}, and not every list shows it", leader)
         return found
 
     for (pid, leader), found in read_each(prog, everyone.tasks.items(), read, partial(still_running, prog)):
@@ -67,6 +72,13 @@ def _unread(process: Process) -> Unavailable | None:
     """The first of what a process is described by that should be there and could not be read."""
     parts = (process.args, process.executable, process.environment)
     return next((each for each in parts if isinstance(each, Unavailable) and each.reason is Reason.FAILED), None)
+
+
+def _state_record(prog: Program) -> Record:
+    try:
+        return record(prog, "struct task_struct", "__state")
+    except LookupError:  # before Linux 5.14 (commit 2f064a59a11f)
+        return record(prog, "struct task_struct", "state")
 
 
 class _Reader:
@@ -91,7 +103,9 @@ class _Reader:
             "cred",
             "signal",
             "nsproxy",
+            "exit_state",
         )
+        self._state = _state_record(prog)
         kinds = (prog[f"PIDTYPE_{kind}"].value_() for kind in ("TGID", "PGID", "SID"))
         self._signal = record(prog, "struct signal_struct", *(f"pids[{kind}]" for kind in kinds), "tty")
         self._tgid = record(prog, "struct task_struct", "tgid")
@@ -104,7 +118,7 @@ class _Reader:
         self._mm = record(prog, "struct mm_struct", "exe_file")
 
     def read(self, task: int, seen_by: set[str]) -> Process:
-        pid, flags, name, start, mm, parent, cred, signal, nsproxy = self._task.read(task)
+        pid, flags, name, start, mm, parent, cred, signal, nsproxy, exit_state = self._task.read(task)
         itself, group, session, tty = self._signal.read(signal)
         if itself and self._pid_number(itself) != pid:
             raise FaultError(f"a task that is numbered {self._pid_number(itself)} says that it is process {pid}", task)
@@ -129,6 +143,8 @@ class _Reader:
             stdio_null=self._stdio_null(pid),
             network_namespace=self._network_namespace(nsproxy),
             seen_by=tuple(sorted(seen_by)),
+            # what has memory of its own, or another thread that has, is not taken out of the lists yet
+            state="ended" if exit_state and not mm else "beginning" if self._state.read(task)[0] == _TASK_NEW else "",
         )
 
     def _of_survivor(self, leader: int) -> tuple[int, int]:
