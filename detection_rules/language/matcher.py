@@ -24,6 +24,8 @@ from detection_rules.language.sequence_plan import Key, Plan
 _Packed = bytes | Key
 """A key as JSON, half as large; as it is where JSON cannot hold it (half a surrogate)."""
 Machine = SequenceMachine | SampleMachine
+_Held = Occurrence | Machine
+"""What a key has pending; of most keys nothing but the first event of a sequence, which needs no machine yet."""
 _Awaited = tuple[int, int, _Packed, tuple[Occurrence, ...], SequenceMachine]
 """When a sequence is certain, a number that no other has, and the sequence."""
 SECOND: Final = 1_000_000
@@ -32,8 +34,9 @@ PATIENCE: Final = 900 * SECOND
 """How much later than its span allows a sequence is kept, on the clock of arrival: sensors and networks delay."""
 LONGEST: Final = 86_400 * SECOND
 """How long a sequence without `maxspan`, and a sample, is kept after its last event."""
-MACHINE_BYTES: Final = 700
-"""What a key costs beside its occurrences, measured."""
+KEY_BYTES: Final = 270
+MACHINE_BYTES: Final = 440
+"""What a key costs beside its occurrences, and what a machine adds to it, measured."""
 SWEPT: Final = 256
 """Keys looked at for their age with each document: a pause must not grow with the number of keys."""
 
@@ -122,10 +125,11 @@ class Matcher:
         self._tiebreaker: Reader | None = reader(tiebreaker) if tiebreaker else None
         self._mutex = threading.Lock()
         self._ledger = Ledger()
-        self._open: OrderedDict[_Packed, Machine] = OrderedDict()
-        self._idle: OrderedDict[_Packed, Machine] = OrderedDict()
+        self._open: OrderedDict[_Packed, _Held] = OrderedDict()
+        self._idle: OrderedDict[_Packed, _Held] = OrderedDict()
         self._awaited: list[_Awaited] = []
         self._awaiting = 0
+        self._machines = 0
         self._arrived = 0
         self._counts = dict.fromkeys(("matches", "let_go", "late", "undated", "crowded"), 0)
         span = plan.shape.span if plan.shape else None
@@ -191,40 +195,63 @@ class Matcher:
         for key, stages in bits.items():
             event = shared.get(stages)
             if event is None:
-                event = shared[stages] = Occurrence(ordinal, stages, document, reference, self._ledger)
+                event = shared[stages] = Occurrence(ordinal, stages, document, reference, now, self._ledger)
             found += self._put(_pack(key), event, now)
         return found
 
     def _put(self, key: _Packed, event: Occurrence, now: int) -> list[Match]:
-        machine = self._open.pop(key, None) or self._idle.pop(key, None)
+        held = self._open.pop(key, None) or self._idle.pop(key, None)
         shape = self._plan.shape
+        if held is None and shape is not None and event.stages == 1 and shape.stages > 1:
+            self._open[key] = event
+            self._trim()
+            return []
+        self._machines += not isinstance(held, Machine)
         if shape is None:
-            machine = machine if isinstance(machine, SampleMachine) else SampleMachine()
-            chosen = machine.take(len(self._plan.places), event)
-            matches = [] if chosen is None else [_match(key, chosen)]
-            pending = True
+            machine, pending, matches = self._sampled(held, key, event)
         else:
-            machine = machine if isinstance(machine, SequenceMachine) else SequenceMachine(shape)
-            complete, taken = machine.take(shape, event)
-            self._counts["late"] += not taken
-            matches = []
-            for events in complete:
-                if shape.trailing:
-                    self._await(shape, key, events, machine, now)
-                elif not machine.forbidden(shape, events):
-                    matches.append(_match(key, events))
-            pending = machine.pending
+            machine, pending, matches = self._sequenced(shape, held, key, event)
         machine.touched = now
         (self._open if pending else self._idle)[key] = machine
+        self._trim()
+        return matches
+
+    def _sampled(self, held: _Held | None, key: _Packed, event: Occurrence) -> tuple[Machine, bool, list[Match]]:
+        machine = held if isinstance(held, SampleMachine) else SampleMachine()
+        chosen = machine.take(len(self._plan.places), event)
+        return machine, True, [] if chosen is None else [_match(key, chosen)]
+
+    def _sequenced(
+        self, shape: Shape, held: _Held | None, key: _Packed, event: Occurrence
+    ) -> tuple[Machine, bool, list[Match]]:
+        if isinstance(held, Occurrence):
+            machine = SequenceMachine.after(held, shape)
+        else:
+            machine = held if isinstance(held, SequenceMachine) else SequenceMachine(shape)
+        complete, taken = machine.take(shape, event)
+        self._counts["late"] += not taken
+        matches = []
+        for events in complete:
+            if shape.trailing:
+                self._await(shape, key, events, machine, event.touched)
+            elif not machine.forbidden(shape, events):
+                matches.append(_match(key, events))
+        return machine, machine.pending, matches
+
+    def _trim(self) -> None:
+        """Let go of the oldest where there is too much."""
         while self._open and (
             len(self._open) + len(self._idle) > self._bounds.keys or self._size() > self._bounds.bytes
         ):
             if self._idle:
-                self._idle.popitem(last=False)
+                self._drop(self._idle)
             else:
-                self._open.popitem(last=False)
+                self._drop(self._open)
                 self._counts["let_go"] += 1
-        return matches
+
+    def _drop(self, kept: "OrderedDict[_Packed, _Held]") -> None:
+        _, held = kept.popitem(last=False)
+        self._machines -= isinstance(held, Machine)
 
     def _await(
         self, shape: Shape, key: _Packed, events: tuple[Occurrence, ...], machine: SequenceMachine, now: int
@@ -252,7 +279,7 @@ class Matcher:
             for _ in range(SWEPT):
                 if hold is None or not machines or next(iter(machines.values())).touched >= now - hold:
                     break
-                machines.popitem(last=False)
+                self._drop(machines)
                 if machines is self._open:
                     self._counts["let_go"] += self._counted_when_old
         return found
@@ -262,7 +289,7 @@ class Matcher:
         return int(self._clock() * SECOND) if self._clock else moment
 
     def _size(self) -> int:
-        return self._ledger.bytes + MACHINE_BYTES * (len(self._open) + len(self._idle))
+        return self._ledger.bytes + KEY_BYTES * (len(self._open) + len(self._idle)) + MACHINE_BYTES * self._machines
 
     def _told(self, found: list[Match]) -> list[Match]:
         self._counts["matches"] += len(found)

@@ -35,10 +35,14 @@ class Occurrence:
     Several pending sequences share one occurrence, and it is gone with the last of them: so it keeps the books itself.
     """
 
-    __slots__ = ("_ledger", "_packed", "ordinal", "reference", "stages")
+    __slots__ = ("_ledger", "_packed", "ordinal", "reference", "stages", "touched")
 
-    def __init__(self, ordinal: Ordinal, stages: int, document: Document, reference: Hashable, ledger: Ledger) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each thing that is known of a document
+        self, ordinal: Ordinal, stages: int, document: Document, reference: Hashable, touched: int, ledger: Ledger
+    ) -> None:
         self.ordinal = ordinal
+        self.touched = touched
+        """When it arrived, on the matcher's clock."""
         self.stages = stages
         """One bit for each place it fits."""
         self.reference = reference

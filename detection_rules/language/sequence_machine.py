@@ -105,6 +105,13 @@ class SequenceMachine:
         self._forbidden: list[Occurrence] | None = None
         self._fired: set[int] | None = None
 
+    @classmethod
+    def after(cls, event: Occurrence, shape: Shape) -> "SequenceMachine":
+        """What a machine is after the first event of its key."""
+        machine = cls(shape)
+        machine.take(shape, event)
+        return machine
+
     def take(self, shape: Shape, event: Occurrence) -> tuple[list[Complete], bool]:
         """Add an event.
 
