@@ -1,8 +1,8 @@
 """`doorwatch scan`: one look at this host, or a second judgement of a recorded one."""
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from beat_bridge.model.findings import Finding
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.sensors.host import look
 from beat_bridge.sensors.host.identity import identity
-from beat_bridge.terminal import format_option, print_json_lines
+from beat_bridge.terminal import format_option, plain_console, print_json_lines, recording, save_picture, working
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 EXIT_NOTHING_FOUND, EXIT_FINDINGS, EXIT_NOT_EVERYTHING_CHECKED = 0, 1, 3
+_OF_A_GUEST = ("kernels", "modules", "host_id", "inside", "inside_command")
+"""Options that say something of a guest, and nothing of this host."""
 MAX_INVENTORY_BYTES = 256 << 20
 
 
@@ -74,23 +76,30 @@ MAX_INVENTORY_BYTES = 256 << 20
     help="Judge a recorded inventory in place of this host; - reads standard input.",
 )
 @click.option(
+    "--drakvuf",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Judge what DRAKVUF saw of a guest: its JSON lines; - reads standard input.",
+)
+@click.option("--host-name", default="", metavar="NAME", help="The guest's name, which DRAKVUF's lines do not tell.")
+@click.option(
     "--save",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="Record the inventory in a file that only you can read; - writes it, and nothing else, to standard output.",
 )
-def scan(output: str, recorded: Path | None, save: Path | None, **asked: Any) -> None:
+@click.option("--picture", type=_FILE, hidden=True, help="Also write the table as an SVG file.")
+def scan(output: str, recorded: Path | None, save: Path | None, picture: Path | None, **asked: Any) -> None:
     """Look once at this host, at a guest from outside, or at a memory image.
 
     Exits with 0 when nothing was found, 1 when something was, and 3 when nothing was found but something could not
     be checked.
     """
-    with _progress():
+    with working("looking at processes, sockets and files ..."):
         looks = _looks(recorded, asked)
     seen = [look for look in looks if not isinstance(look, DoorwatchError)]
     if save is not None:
         _save([look.inventory for look in seen], save)
     if save is None or str(save) != "-":
-        _show(seen, output)
+        _show(seen, output, picture)
     for error in looks:
         if isinstance(error, DoorwatchError):
             click.echo(f"doorwatch: {error}", err=True)
@@ -102,15 +111,26 @@ def scan(output: str, recorded: Path | None, save: Path | None, **asked: Any) ->
 
 def _looks(recorded: Path | None, asked: Mapping[str, Any]) -> list[Seen | DoorwatchError]:
     """What was asked for was looked at; in the place of a guest that could not be, why."""
+    if asked["drakvuf"] is not None:
+        from beat_bridge.commands.drakvuf import asked_of_drakvuf  # noqa: PLC0415 - of use to few
+
+        judged = asked_of_drakvuf(asked["drakvuf"], {**asked, "inventory": recorded})
+        return [msgspec.structs.replace(judged, findings=noteworthy(judged.findings))]
+    if asked["host_name"]:
+        raise click.UsageError("--host-name names the guest of DRAKVUF's lines: give it beside --drakvuf")
     from_below = any(asked[name] for name in ("memory", "guest", "libvirt", "qmp"))
     if from_below and recorded is not None:
         raise click.UsageError("--inventory judges a record: leave out --memory, --guest, --libvirt and --qmp")
     if not from_below:
-        if needless := [name for name in ("kernels", "modules", "host_id", "inside", "inside_command") if asked[name]]:
+        if needless := [name for name in _OF_A_GUEST if asked[name]]:
             option = needless[0].replace("kernels", "kernel").replace("_", "-")
             raise click.UsageError(f"--{option} is of a guest: name it with --guest, --libvirt, --qmp or --memory")
+        began = time.monotonic()
         inventory = look() if recorded is None else read_inventory(recorded)
-        return [Seen(inventory=inventory, findings=noteworthy(reportable(detect(inventory))))]
+        seen = Seen(inventory=inventory, findings=noteworthy(reportable(detect(inventory))))
+        if recorded is not None:
+            return [msgspec.structs.replace(seen, what=f"record of {inventory.taken_at:%Y-%m-%d %H:%M:%S %Z}")]
+        return [msgspec.structs.replace(seen, took_seconds=time.monotonic() - began)]
     from beat_bridge.commands.below import asked_below  # noqa: PLC0415 - loads what reads guests, an extra
 
     looks, here = asked_below(asked, read_inventory), identity()
@@ -171,28 +191,23 @@ def _save(looks: Sequence[Inventory], path: Path) -> None:
         raise DoorwatchError(f"{path}: cannot record the inventory: {error.strerror}") from error
 
 
-def _show(looks: Sequence[Seen], output: str) -> None:
-    for seen in looks:
-        if output == "json":
+def _show(looks: Sequence[Seen], output: str, picture: Path | None) -> None:
+    if output == "json":
+        for seen in looks:
             print_json_lines(_documents(seen))
-        else:
-            from beat_bridge.commands.findings_view import print_findings  # noqa: PLC0415 - loads rich, for people only
+        return
+    from beat_bridge.commands.findings_view import print_seen  # noqa: PLC0415 - loads rich, for people only
 
-            print_findings(seen.inventory, seen.findings)
-            if seen.stood_still_seconds:
-                click.echo(f"The guest stood still for {seen.stood_still_seconds * 1000:.0f} ms to confirm this.")
+    console = recording() if picture is not None else plain_console()
+    for number, seen in enumerate(looks):
+        if number:
+            console.print()
+        print_seen(console, seen)
+    if picture is not None:
+        save_picture(console, picture, "doorwatch scan")
 
 
 def _documents(seen: Seen) -> Iterator[dict[str, object]]:
     _, events = advance(Ledger(), seen.findings, seen.inventory)
     yield from (finding_document(event, observer=seen.observer).body for event in events)
     yield from (document.body for document in inventory_documents(seen.inventory, observer=seen.observer))
-
-
-def _progress() -> AbstractContextManager[object]:
-    """A spinner on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console  # noqa: PLC0415 - loaded only where somebody watches
-
-    return Console(stderr=True).status("looking at processes, sockets and files ...")

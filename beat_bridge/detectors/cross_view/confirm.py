@@ -67,7 +67,7 @@ def _settled(finding: Finding, still: Inventory, stands: set[str]) -> Iterator[F
 def _asked(question: Question[T], thing: T, finding: Finding, still: Inventory, stands: set[str]) -> Iterator[Finding]:
     now = question.things(still).get(finding.subject)
     gone = now is None or question.same(thing, now) is False
-    if now is not None and isinstance(now, Process) and now.state == "ended":
+    if isinstance(now, Process) and now.state == "ended":
         return  # while its lists were compared it still ran
     if Viewpoint.HYPERVISOR in finding.missing_from:
         if gone:
