@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
@@ -25,6 +26,7 @@ from beat_bridge.sensors.hypervisor.guests.discovery import DEFAULT_URIS, Listed
 from beat_bridge.sensors.hypervisor.guests.naming import assigned_id
 from beat_bridge.sensors.hypervisor.images import OpenMemory, look_at
 from beat_bridge.sensors.hypervisor.sight import Sight
+from beat_bridge.terminal import one_line
 
 INSIDE_SECONDS = 120.0
 """What taking the view from inside may take."""
@@ -203,6 +205,7 @@ def _sight(below: Below, open_memory: OpenMemory, assigned: str = "") -> Sight:
 
 
 def _image(below: Below, path: Path, recorded: Inventory | None) -> Seen:
+    began = time.monotonic()
     image = look_at(path, partial(_sight, below))
     inventory, findings = image.inventory, detect(image.inventory)
     if recorded is not None:
@@ -211,10 +214,17 @@ def _image(below: Below, path: Path, recorded: Inventory | None) -> Seen:
         compared = single(recorded, inventory, imaged_at=image.imaged_at)
         inventory, findings = compared.told_of(inventory), (*findings, *compared.findings)
     # an image stands still: what its lists disagree on was so at one moment
-    return Seen(inventory=inventory, findings=confirm(findings, inventory))
+    return Seen(
+        inventory=inventory,
+        findings=confirm(findings, inventory),
+        what=f"memory image {path.name}",
+        took_seconds=time.monotonic() - began,
+    )
 
 
 def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
+    began = time.monotonic()
+    what = f"guest {one_line(guest.name)} ({guest.uuid or 'no UUID'}), from outside"
     with closing(_sight(below, guest.memory, assigned_id(guest))) as sight:
         inventory = sight.look()
         findings = detect(inventory)
@@ -227,11 +237,18 @@ def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
             compared = single(inside.recorded, inventory, imaged_at=sight.clock())
             inventory, findings = compared.told_of(inventory), (*findings, *compared.findings)
         if not below.pause or not any(unconfirmed(finding) for finding in findings):
-            return Seen(inventory=inventory, findings=reportable(findings))
+            return Seen(
+                inventory=inventory,
+                findings=reportable(findings),
+                what=what,
+                took_seconds=time.monotonic() - began,
+            )
         still = sight.look_paused()
         return Seen(
             inventory=inventory,
             findings=reportable(confirm(findings, still)),
+            what=what,
+            took_seconds=time.monotonic() - began,
             stood_still_seconds=sight.stood_still_seconds,
         )
 

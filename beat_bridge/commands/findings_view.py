@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from beat_bridge.model.base import Verdict
+from beat_bridge.commands.seen import Seen
+from beat_bridge.model.base import Reason, Verdict
+from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.findings import Finding
-from beat_bridge.model.inventory import Inventory
 from beat_bridge.terminal import one_line, print_table
 
 STYLES = {
@@ -18,18 +19,20 @@ STYLES = {
     Verdict.UNKNOWN: "bold magenta",
     Verdict.BENIGN: "green",
 }
+PAGE = 4096
 _NAMED = 20
 """Processes that a group of findings names."""
 
 
-def print_findings(inventory: Inventory, findings: Sequence[Finding]) -> None:
-    """What was found on a host, and what could not be checked, on standard output.
+def print_seen(console: Console, seen: Seen) -> None:
+    """What was looked at, what was found, and what could not be checked: the order in which a responder asks.
 
     Args:
-        inventory: The look.
-        findings: In the order they are to be shown; those that another one combines are shown within it.
+        console: Where to.
+        seen: One look; its findings in the order they are to be shown, what another one combines within that.
     """
-    console = Console(highlight=False)
+    inventory, findings = seen.inventory, seen.findings
+    _print_look(console, seen)
     kinds = {finding.key: _words(finding.kind) for finding in findings}
     folded = {key for finding in findings for key in finding.related}
     shown = [finding for finding in findings if finding.key not in folded]
@@ -43,9 +46,38 @@ def print_findings(inventory: Inventory, findings: Sequence[Finding]) -> None:
             ("sensor", "looked", "why, and what to do"),
             [(gap.sensor, gap.status.value, _gap(gap.reason, gap.detail)) for gap in inventory.gaps],
             empty="this inventory does not say what its sensors could see",
+            console=console,
         )
+        if not findings:
+            console.print(Text("Nothing was found where it could look; that is not a clean bill (exit code 3)."))
     else:
         console.print(Text(f"Every sensor looked at everything: {', '.join(c.sensor for c in inventory.coverage)}."))
+
+
+def _print_look(console: Console, seen: Seen) -> None:
+    host, inventory = seen.inventory.host, seen.inventory
+    took = f", in {seen.took_seconds:.2f} s" if seen.took_seconds else ""
+    still = f" (it stood still for {seen.stood_still_seconds * 1000:.0f} ms)" if seen.stood_still_seconds else ""
+    console.print(Text(f"Looked at {one_line(seen.what)}{took}{still}", style="bold"))
+    counts = {
+        "processes": len(inventory.processes),
+        "modules": len(inventory.modules),
+        "packet, raw or filtered sockets": len(inventory.sockets),
+    }
+    counted = ", ".join(f"{number:,} {what}" for what, number in counts.items())
+    lines = [f"kernel {one_line(host.kernel_release) or 'unknown'}; {counted}"]
+    lines += (_code(entry) for entry in inventory.coverage if entry.sensor == "kernel_text")
+    for line in lines:
+        console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
+    console.print()
+
+
+def _code(entry: Coverage) -> str:
+    """What became of the kernel's code, whose objects are pages."""
+    if entry.reason is Reason.UNSUPPORTED:
+        return "kernel code: NOT compared with the kernel's image; see below what that needs"
+    compared = f"kernel code: {entry.examined * PAGE:,} bytes compared with the kernel's image"
+    return compared if entry.status is CoverageStatus.COMPLETE else f"{compared}, not all of it: see below"
 
 
 def grouped(findings: Sequence[Finding]) -> list[list[Finding]]:

@@ -6,14 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from beat_bridge.errors import DoorwatchError
-from beat_bridge.files import write_atomically
-from beat_bridge.terminal import printable
+from beat_bridge.terminal import PICTURE_WIDTH, printable, save_picture
 
-WIDTH = 110
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "dim")}
 
 
@@ -22,7 +18,7 @@ class Stage:
 
     def __init__(self, *, record: bool) -> None:
         """Begin the clock."""
-        self.console = Console(record=record, width=WIDTH if record else None, highlight=False)
+        self.console = Console(record=record, width=PICTURE_WIDTH if record else None, highlight=False)
         self.began = time.monotonic()
         self.broken: list[str] = []
         self._acts = 0
@@ -63,17 +59,4 @@ class Stage:
         Raises:
             DoorwatchError: The file cannot be written.
         """
-        picture = self.console.export_svg(title="doorwatch demo", theme=MONOKAI, code_format=_alone())
-        try:
-            write_atomically(path, picture.encode(), mode=0o644)
-        except OSError as error:
-            raise DoorwatchError(f"{path}: cannot write the picture: {error.strerror}") from error
-
-
-def _alone() -> str:
-    """Rich's frame without the fonts it would load from elsewhere."""
-    import re  # noqa: PLC0415 - only for the picture
-
-    from rich._export_format import CONSOLE_SVG_FORMAT  # noqa: PLC0415
-
-    return re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        save_picture(self.console, path, "doorwatch demo")

@@ -8,11 +8,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from beat_bridge.commands import below
-from beat_bridge.commands.findings_view import print_findings
+from beat_bridge.commands.findings_view import print_seen
 from beat_bridge.commands.scan import noteworthy, scan
 from beat_bridge.commands.seen import Seen
 from beat_bridge.detectors import detect
@@ -45,6 +47,10 @@ def _inventory(sockets: tuple[Socket, ...] = (), coverage: tuple[Coverage, ...] 
         sockets=sockets,
         coverage=coverage,
     )
+
+
+def _print(look: Inventory) -> None:
+    print_seen(Console(highlight=False), Seen(inventory=look, findings=noteworthy(detect(look))))
 
 
 def _backdoor() -> Socket:
@@ -155,7 +161,7 @@ def test_findings_that_say_the_same_are_told_once(capsys: pytest.CaptureFixture[
     """Thirty processes of one kind make one entry that names them; a different one stays apart."""
     alike = [process(100 + n, "/dev/shm/x", filesystem="tmpfs") for n in range(30)]  # noqa: S108
     look = builders.inventory(*alike, process(500, "/memfd:x", memfd=True, deleted=True))
-    print_findings(look, noteworthy(detect(look)))
+    _print(look)
     shown = capsys.readouterr().out
     assert shown.count("\nsuspicious  ") == 2
     assert "30 alike" in shown
@@ -163,10 +169,61 @@ def test_findings_that_say_the_same_are_told_once(capsys: pytest.CaptureFixture[
     assert "and 10 more" in shown
 
 
+def test_a_look_says_first_what_was_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    """The machine, the time, the kernel and the number of processes stand above the findings, hostile names tamed."""
+    look = builders.inventory(process(501, "/usr/bin/p"))
+    look = msgspec.structs.replace(look, host=msgspec.structs.replace(look.host, kernel_release="6.1\nFindings"))
+    seen = Seen(inventory=look, findings=(), what="guest web-1 (no UUID)", took_seconds=1.234, stood_still_seconds=0.05)
+    print_seen(Console(highlight=False, width=200), seen)
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert first == "Looked at guest web-1 (no UUID), in 1.23 s (it stood still for 50 ms)"
+    assert "kernel 6.1\\x0aFindings; 1 processes" in second
+    assert any(line.startswith("Findings on") for line in rest)
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (Coverage(sensor="kernel_text", status=CoverageStatus.COMPLETE, examined=2), "8,192 bytes compared"),
+        (
+            Coverage(sensor="kernel_text", status=CoverageStatus.PARTIAL, reason=Reason.UNSUPPORTED, examined=2),
+            "NOT compared",
+        ),
+        (
+            Coverage(sensor="kernel_text", status=CoverageStatus.PARTIAL, reason=Reason.FAILED, examined=2, missed=1),
+            "not all of it",
+        ),
+    ],
+)
+def test_whether_the_code_was_compared_is_said(entry: Coverage, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """How many bytes of the kernel's code were compared with its image, or that they were not."""
+    _print(_inventory(coverage=(entry,)))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "kernel code" in line)
+    assert told in line
+
+
+def test_nothing_found_with_gaps_is_no_clean_bill(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing was found and something not checked, the last line says so; where all was checked it does not."""
+    _print(_inventory(coverage=(GAP,)))
+    assert "not a clean bill" in capsys.readouterr().out.splitlines()[-1]
+    _print(_inventory())
+    assert "clean" not in capsys.readouterr().out
+
+
+def test_a_picture_stands_alone(tmp_path: Path) -> None:
+    """What was printed is written as an SVG that loads nothing from elsewhere."""
+    (tmp_path / "record").write_bytes(encode(_inventory((_backdoor(),))))
+    picture = tmp_path / "scan.svg"
+    CliRunner().invoke(scan, ["--inventory", str(tmp_path / "record"), "--picture", str(picture)])
+    drawn = picture.read_text()
+    assert "malicious" in drawn
+    assert "url(" not in drawn.replace("url(#", "")
+
+
 def test_a_name_cannot_begin_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Line breaks and escape sequences in the names of a hostile process are shown, not carried out."""
     look = builders.inventory(process(501, "/dev/shm/\x1b[2J\nEvery sensor", name="a\nb"))  # noqa: S108
-    print_findings(look, noteworthy(detect(look)))
+    _print(look)
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     begins = [line.split(" ")[0] for line in shown.splitlines() if line]
