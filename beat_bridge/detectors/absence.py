@@ -72,8 +72,11 @@ class Look:
         if finding.host.id != host.id or finding.viewpoint is not self.inventory.viewpoint:
             return ""
         if finding.host.boot_id != host.boot_id:
-            # an inventory that could not read its boot id proves no restart
-            return "the host was started anew" if host.boot_id and finding.host.boot_id else ""
+            if not host.boot_id:  # an inventory that could not read its boot id proves no restart
+                return ""
+            if finding.host.boot_id:
+                return "the host was started anew"
+            # told before this boot had an id, or in an earlier one: what is gone in this boot is gone in both cases
         if _needed(finding) <= self._complete:
             return "a complete look no longer shows it"
         about = {"process": self._about_process, "socket": self._about_socket, "file": self._about_file}

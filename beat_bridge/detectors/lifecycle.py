@@ -133,8 +133,14 @@ def _standing(finding: Finding) -> int:
 def _gone(ledger: Ledger, current: Mapping[str, Finding], inventory: Inventory) -> dict[str, FindingEvent]:
     events: dict[str, FindingEvent] = {}
     look = Look(inventory)
+    named = {_regardless_of_boot(finding) for finding in current.values() if finding.host.boot_id}
     for key, entry in ledger.open.items():
-        reason = "" if key in current else look.why_gone(entry.finding)
+        if key in current:
+            continue
+        if not entry.finding.host.boot_id and _regardless_of_boot(entry.finding) in named:
+            reason = "it is told under the boot's id, which was not known before"
+        else:
+            reason = look.why_gone(entry.finding)
         if reason:
             finding = msgspec.structs.replace(entry.finding, explanation=f"{entry.finding.explanation} Gone: {reason}.")
             events[key] = FindingEvent(
@@ -145,6 +151,11 @@ def _gone(ledger: Ledger, current: Mapping[str, Finding], inventory: Inventory) 
                 sequence=entry.sequence + 1,
             )
     return events
+
+
+def _regardless_of_boot(finding: Finding) -> tuple[str, str, str, str]:
+    """What a finding is about: a kernel has no boot id until somebody in it first asks for one."""
+    return finding.host.id, finding.viewpoint.value, finding.kind.value, finding.subject
 
 
 def _told(
@@ -192,8 +203,9 @@ def _forget(
 ) -> tuple[dict[str, ClosedFinding], int]:
     """Closed findings within bounds, and the floor that keeps the forgotten ones' ids from returning."""
     host = inventory.host
-    # a key of another boot of this host cannot come back
-    kept = {key: entry for key, entry in closed.items() if entry.host_id != host.id or entry.boot_id == host.boot_id}
+    # a key of another boot of this host cannot come back; one without a boot id can, as long as the host hides its id
+    may_return = ("", host.boot_id)
+    kept = {key: entry for key, entry in closed.items() if entry.host_id != host.id or entry.boot_id in may_return}
     surplus = list(kept)[: max(0, len(kept) - MOST_CLOSED)]
     for key in surplus:
         floor = max(floor, kept.pop(key).sequence + 1)

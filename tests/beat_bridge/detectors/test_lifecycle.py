@@ -202,6 +202,39 @@ def test_a_boot_that_could_not_be_told_is_no_restart() -> None:
     assert advance(ledger, [], inventory(host=unknown, coverage=()))[1] == ()
 
 
+NAMELESS = msgspec.structs.replace(HOST, boot_id="")
+
+
+def test_a_boot_that_gets_its_id_takes_its_findings_with_it() -> None:
+    """What was told before a kernel made its boot id is told under the id, and closed without it."""
+    ledger, _ = advance(Ledger(), [finding(host=NAMELESS)], inventory(host=NAMELESS))
+    ledger, events = advance(ledger, [finding()], partial(inventory(), "processes"))
+    assert told(events) == [(Change.GONE, 1), (Change.OPENED, 0)]
+    assert "told under the boot's id" in events[0].finding.explanation
+    assert [entry.finding.host.boot_id for entry in ledger.open.values()] == [HOST.boot_id]
+
+
+def test_a_boot_id_that_comes_and_goes_repeats_no_event() -> None:
+    """A guest that blanks its boot id again has its findings told under later numbers, not under ids already used."""
+    nameless, named = inventory(host=NAMELESS), inventory()
+    ledger, first = advance(Ledger(), [finding(host=NAMELESS)], nameless)
+    ledger, _ = advance(ledger, [finding()], named)
+    _, again = advance(ledger, [finding(host=NAMELESS)], nameless)
+    (opened,) = (event for event in again if event.change is Change.OPENED)
+    assert opened.finding.key == first[0].finding.key
+    assert opened.sequence == 2
+
+
+def test_a_finding_without_a_boot_id_needs_proof_like_any_other() -> None:
+    """Under a new id its silence alone closes it where a look was complete; another's finding does not."""
+    ledger, _ = advance(Ledger(), [finding(host=NAMELESS)], inventory(host=NAMELESS))
+    for seen, shown in ((partial(inventory(), "processes"), [finding(2)]), (partial(inventory(), "processes"), [])):
+        assert [event.change for event in advance(ledger, shown, seen)[1] if event.change is Change.GONE] == []
+    (event,) = advance(ledger, [], inventory())[1]
+    assert event.change is Change.GONE
+    assert "a complete look no longer shows it" in event.finding.explanation
+
+
 def test_another_host_or_viewpoint_says_nothing_about_this_one() -> None:
     """A complete look at another host, or from elsewhere, closes nothing here."""
     ledger, _ = advance(Ledger(), [finding()], inventory())
