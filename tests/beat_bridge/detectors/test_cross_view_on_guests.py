@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
+from drgn import Program
 
 from beat_bridge.detectors import detect
 from beat_bridge.detectors.cross_view import Comparison, compare, confirm, reportable, single
@@ -16,6 +17,11 @@ from beat_bridge.model.findings import Finding, FindingKind, Standing
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
 from beat_bridge.model.processes import Executable
+from beat_bridge.sensors.hypervisor.kernel.namespaces import for_each_net
+from beat_bridge.sensors.hypervisor.kernel.program import open_program, view
+from beat_bridge.sensors.hypervisor.kernel.records import offset_of
+from beat_bridge.sensors.hypervisor.kernel.sockets import packet_sockets
+from beat_bridge.sensors.hypervisor.kernel.tasks import tasks_in_list
 from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.memory.layout import q35
 from beat_bridge.sensors.hypervisor.memory.ram_file import RamFile
@@ -34,6 +40,8 @@ class Sides(NamedTuple):
 
     guest: Guest
     introspection: Introspection
+    prog: Program
+    """Knows where things lie."""
 
     def outside(self) -> Inventory:
         """While it runs."""
@@ -61,7 +69,7 @@ def sides(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     product.install(fitting)
     with contextlib.closing(RamFile(Path(fitting.ram_file), q35(fitting.memory))) as memory:
         profile = load_profile(fitting.kernel_image, memory, tmp_path_factory.mktemp("profiles"))
-        yield Sides(fitting, Introspection(memory, profile))
+        yield Sides(fitting, Introspection(memory, profile), open_program(memory, profile))
 
 
 def _kinds(findings: tuple[Finding, ...]) -> list[tuple[FindingKind, str]]:
@@ -217,3 +225,82 @@ def test_a_process_whose_first_thread_has_ended_is_no_zombie(sides: Sides) -> No
     assert found.process.pid == planted.pid
     assert isinstance(found.process.executable, Executable)
     assert "python3" in found.process.executable.path
+
+
+@pytest.mark.parametrize(
+    ("table", "fact", "subject"), [("prog_idr", "program", "bpf_program"), ("map_idr", "map", "bpf_map")]
+)
+def test_a_bpf_object_cut_from_its_table_is_told(sides: Sides, table: str, fact: str, subject: str) -> None:
+    """In use and not in its table: malicious after a pause, missing inside too, and no gap in what was looked at."""
+    layout = {
+        "xa_head": offset_of(sides.prog, "struct idr", "idr_rt.xa_head"),
+        **{name: offset_of(sides.prog, "struct xa_node", name) for name in ("slots", "count")},
+    }
+    with plants.program(sides.guest, "ebpf_socket"), plants.program(sides.guest, "network_program") as planted:
+        number = planted.facts[fact]
+        with Outside(sides.guest) as ram, ram.unnumbered(table, number, layout):
+            seen = sides.outside()
+            (found,) = confirm(_candidates(seen), sides.still())
+            told = sides.compared()
+            listed = sides.guest.run(["bpftool", "prog" if fact == "program" else "map", "show", "id", str(number)])
+        assert confirm(_candidates(sides.outside()), sides.still()) == ()
+    assert listed.code != 0
+    assert (found.kind, found.subject) == (FindingKind.BPF_OBJECT_MISMATCH, f"{subject}:{number}")
+    assert (found.verdict, found.standing) == (Verdict.MALICIOUS, Standing.CONFIRMED)
+    (coverage,) = (each for each in seen.coverage if each.sensor == "bpf_objects")
+    assert (coverage.status, coverage.missed) == (CoverageStatus.COMPLETE, 0)
+    assert (found.kind, found.subject) in _kinds(told.findings)
+
+
+@pytest.mark.parametrize("program", ["ebpf_socket", "parked_socket"])
+def test_a_packet_socket_cut_from_its_list_is_told(sides: Sides, program: str) -> None:
+    """Out of its namespace's list, held or held by nobody: malicious after a pause, and missing inside."""
+    node = offset_of(sides.prog, "struct sock", "__sk_common.skc_node")
+    with plants.program(sides.guest, program) as planted, Outside(sides.guest) as ram:
+        view(sides.prog).again()
+        ((net, _),) = for_each_net(sides.prog)
+        *_, sock = packet_sockets(sides.prog, net)
+        head = net + offset_of(sides.prog, "struct net", "packet.sklist")
+        with ram.unlisted(head, sock + node):
+            seen = sides.outside()
+            (found,) = confirm(_candidates(seen), sides.still())
+            told = sides.compared()
+        assert confirm(_candidates(sides.outside()), sides.still()) == ()
+    assert (found.kind, found.subject) == (FindingKind.HIDDEN_SOCKET, f"socket:{planted.facts['inode']}")
+    assert (found.verdict, found.standing) == (Verdict.MALICIOUS, Standing.CONFIRMED)
+    assert "it is not in its namespace's list of packet sockets" in found.reasons
+    assert (found.kind, found.subject) in _kinds(told.findings) or program == "ebpf_socket"
+
+
+def test_a_process_that_says_it_is_beginning_is_a_gap_and_no_finding(sides: Sides) -> None:
+    """In one list and in the middle of fork by its own word: never told, even under pause, and never complete."""
+    state, tgid = (offset_of(sides.prog, "struct task_struct", name) for name in ("__state", "tgid"))
+    with (
+        plants.program(sides.guest, "raw_socket") as planted,
+        Outside(sides.guest) as ram,
+        ram.unnumbered_task(planted.pid),
+    ):
+        view(sides.prog).again()
+        (task,) = (each for each in tasks_in_list(sides.prog) if sides.prog.read_u32(each + tgid) == planted.pid)
+        with ram.still({task + state: (0x0800).to_bytes(4, "little")}):
+            seen = sides.introspection.look()
+        (listed,) = confirm(_candidates(sides.outside()), sides.still())
+    assert listed.process is not None
+    assert listed.process.pid == planted.pid
+    assert _candidates(seen) == ()
+    assert seen.by_pid()[planted.pid].state == "beginning"
+    (gap,) = (each for each in seen.coverage if each.sensor == "processes")
+    assert (gap.status, gap.listed) == (CoverageStatus.PARTIAL, True)
+    assert f"process {planted.pid}: it says that it is beginning" in gap.detail
+
+
+def test_two_system_calls_that_changed_places_are_told(sides: Sides) -> None:
+    """Each leads to a system call's own function, and to no other's, and the table in the kernel's image tells both."""
+    numbers = (167, 168)  # swapon, swapoff
+    with Outside(sides.guest) as ram:
+        first, second = (ram.symbols["sys_call_table"] + 8 * each for each in numbers)
+        changes = {first: ram.read(second, 8), second: ram.read(first, 8)}
+        with ram.still(changes):
+            found = detect(sides.introspection.look())
+    told = {each.subject for each in found if each.kind is FindingKind.KERNEL_HOOK_DRIFT}
+    assert {f"hook:syscall_table:sys_call_table[{number}]" for number in numbers} <= told

@@ -26,6 +26,8 @@ UNUSED_OFFSET = 0x40
 PAGE_SHIFTS = (39, 30, 21, 12)
 """Of the four levels of a page table (Intel SDM volume 3, "4-level paging"); a fifth is above them."""
 PRESENT, LARGE, FRAME = 1 << 0, 1 << 7, 0x000F_FFFF_FFFF_F000
+XA_NODE = 2
+"""In the last bits of an entry that leads to a ``struct xa_node`` (include/linux/xarray.h)."""
 LAYOUT_MODULE = "doorwatch_layout"
 MODULES_AT_MOST = 1000
 
@@ -169,6 +171,53 @@ class Outside:
         finally:
             with paused(self._guest.monitor_path):
                 self._write_word(place, kept)
+
+    @contextlib.contextmanager
+    def unnumbered(self, table: str, number: int, layout: Mapping[str, int]) -> Iterator[None]:
+        """A table of numbers (`prog_idr`, `map_idr`) leads to an object no more, which goes on as it does.
+
+        It must live until this ends, and may not be the only one of its node, which would go with it.
+
+        Args:
+            table: An IDR of the kernel's.
+            number: What the table has the object under.
+            layout: Offsets of `xa_head` within ``struct idr``, and of `slots` and `count` within ``struct xa_node``.
+        """
+        with paused(self._guest.monitor_path):
+            entry = self.read_word(self.symbols[table] + layout["xa_head"])
+            while entry & 3 == XA_NODE:
+                (shift,) = self.read(entry - XA_NODE, 1)
+                place = entry - XA_NODE + layout["slots"] + (number >> shift & 0x3F) * 8
+                counter = entry - XA_NODE + layout["count"]
+                entry = self.read_word(place)
+            (count,) = self.read(counter, 1)
+            assert entry
+            assert count > 1
+            self._write_word(place, 0)
+            self._write(counter, bytes([count - 1]))
+        try:
+            yield
+        finally:
+            with paused(self._guest.monitor_path):
+                self._write_word(place, entry)
+                (count,) = self.read(counter, 1)
+                self._write(counter, bytes([count + 1]))
+
+    @contextlib.contextmanager
+    def unlisted(self, head: int, node: int) -> Iterator[None]:
+        """The last entry of a list of hashed nodes (``struct hlist_head``) is out of it meanwhile."""
+        with paused(self._guest.monitor_path):
+            assert self.read_word(node) == 0, "not the last"
+            self._write_word(self.read_word(node + 8), 0)
+        try:
+            yield
+        finally:
+            with paused(self._guest.monitor_path):
+                place = head
+                while following := self.read_word(place):
+                    place = following
+                self._write_word(place, node)
+                self._write_word(node + 8, place)
 
     def task(self, pid: int) -> int:
         """The address of a process's `task_struct`."""
