@@ -64,7 +64,8 @@ def print_table(
     if not body:
         console.print(Text(f"{title}: {empty}"))
         return
-    table = Table(title=title, title_justify="left", header_style="bold")
+    console.print(Text(printable(title), style="italic"))  # rich would break a title at the width of a narrow table
+    table = Table(header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in body:

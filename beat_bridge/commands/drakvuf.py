@@ -16,6 +16,7 @@ from beat_bridge.detectors.cross_view import reportable
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.host import Host
 from beat_bridge.sensors.drakvuf import read_stream
+from beat_bridge.terminal import one_line
 
 _OTHERS = ("memory", "guest", "libvirt", "qmp", "kernels", "modules", "inside", "inside_command", "inventory")
 
@@ -49,7 +50,7 @@ def asked_of_drakvuf(lines: Path, asked: Mapping[str, Any]) -> Seen:
     seen = reading.inventory
     if not reading.events:  # no event says when
         seen = msgspec.structs.replace(seen, taken_at=datetime.now(UTC))
-    return Seen(inventory=seen, findings=reportable(detect(seen)))
+    return Seen(inventory=seen, findings=reportable(detect(seen)), what=f"what DRAKVUF saw of {one_line(host.name)}")
 
 
 def _opened(lines: Path) -> AbstractContextManager[BinaryIO]:
