@@ -44,3 +44,17 @@ def test_names_of_fields_in_guides_exist() -> None:
     for rule in RULES:
         named = re.findall(r"\bdoorwatch\.[a-z0-9_.]+[a-z0-9]", rule.note + rule.description)
         assert not [name for name in named if name not in {*known_fields(), *datasets()}], rule.stem
+
+
+def test_buttons_of_a_sequence_are_filled_in_from_what_its_documents_share() -> None:
+    """The alert over a sequence holds its keys and little else: a guide whose buttons need more says so."""
+    for rule in RULES:
+        if rule.plan is None:
+            continue
+        shared = {"host.id", *re.findall(r"sequence by ([^\n]*?) with", rule.query)[0].replace("?", "").split(", ")}
+        named = {
+            name
+            for entry in (*entries(rule, "investigate"), *entries(rule, "osquery"))
+            for name in _FILLED_IN.findall(str(entry))
+        }
+        assert named <= shared or "building block" in rule.note, (rule.stem, named - shared)
