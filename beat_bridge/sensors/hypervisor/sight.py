@@ -122,7 +122,8 @@ class Sight:
                 try:
                     opened.memory.resume()
                 finally:
-                    self.stood_still_seconds = perf_counter() - began
+                    stopped = opened.memory.stopped_at if isinstance(opened.memory, GuestMemory) else None
+                    self.stood_still_seconds = perf_counter() - max(began, stopped or began)
                     if self._opened is None:
                         opened.memory.close()
 

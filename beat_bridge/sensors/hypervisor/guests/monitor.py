@@ -65,7 +65,12 @@ class Monitor:
             self._leave()
             connection.close()
             raise
+        self._connection = connection
         return self
+
+    def descriptor(self) -> int:
+        """Of the connection; the conversation keeps it."""
+        return self._connection.fileno()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.sensors.hypervisor.guests import TIMEOUT_SECONDS, GuestGone, GuestState
 from beat_bridge.sensors.hypervisor.guests.evidence import arriving
+from beat_bridge.sensors.hypervisor.guests.lifeline import Lifeline
 from beat_bridge.sensors.hypervisor.guests.monitor import Monitor, RefusedError
 from beat_bridge.sensors.hypervisor.guests.peer import is_qemu, start_time
 from beat_bridge.sensors.hypervisor.guests.ram import Backend, Ram, open_ram
@@ -239,15 +241,17 @@ class _QmpStillness(Stillness):
         self._socket = socket
         self._timeout = timeout
         self._monitor: Monitor | None = None
-        self._ours = False
+        self._lifeline: Lifeline | None = None
 
     def pause(self) -> None:
         monitor = Monitor(self._socket, self._timeout).__enter__()
         try:
-            self._ours = _state(monitor) is GuestState.RUNNING
-            if self._ours:
+            if _state(monitor) is GuestState.RUNNING:
+                self._lifeline = Lifeline.of(monitor.descriptor())
+                self.stopped_at = perf_counter()
                 monitor.stop()
         except BaseException:
+            self._let_go()
             monitor.close()
             raise
         self._monitor = monitor
@@ -260,10 +264,16 @@ class _QmpStillness(Stillness):
         if monitor is None:
             return
         try:
-            if self._ours:
+            if self._lifeline is not None:
                 monitor.ask("cont")
         finally:
+            self._let_go()
             monitor.close()
+
+    def _let_go(self) -> None:
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            lifeline.let_go()
 
 
 def standing(monitor: Monitor) -> Standing:

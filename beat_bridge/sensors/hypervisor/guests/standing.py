@@ -41,6 +41,11 @@ class Standing:
 class GuestMemory(PhysicalMemory, Protocol):
     """The RAM of a guest whose hypervisor can be asked."""
 
+    @property
+    def stopped_at(self) -> float | None:
+        """When `pause` last told the guest to stop (`time.perf_counter`), where that is known."""
+        ...
+
     def standing(self) -> Standing:
         """How the guest stands now.
 

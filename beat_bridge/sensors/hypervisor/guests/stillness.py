@@ -10,6 +10,9 @@ from beat_bridge.sensors.hypervisor.memory import PhysicalMemory, Region
 class Stillness(ABC):
     """A Pauser that lets go on only what it has stopped itself."""
 
+    stopped_at: float | None = None
+    """When it was last told to stop (`time.perf_counter`); None where it never was, or where that is not known."""
+
     @abstractmethod
     def pause(self) -> None:
         """Stop the guest, unless somebody has."""
@@ -36,6 +39,10 @@ class _Attended:
         self._ask = ask
         self._stillness = stillness
         self.read = memory.read  # called thousands of times a pass: no call of ours in between
+
+    @property
+    def stopped_at(self) -> float | None:
+        return self._stillness.stopped_at
 
     def standing(self) -> Standing:
         return self._stillness.standing() or self._ask()

@@ -187,6 +187,25 @@ def test_a_signal_waits_until_it_goes_on(wired: Wired, profiles: Path, number: s
     assert execute(wired.guest.monitor_path, "query-status")["status"] == "running"
 
 
+def test_a_process_that_is_killed_leaves_no_guest_standing(wired: Wired, profiles: Path) -> None:
+    """Killed outright while the guest stands still, it is outlived by a process that lets the guest go on."""
+    argv = [sys.executable, "-c", _WATCHER, str(wired.guest.qmp_path), str(wired.guest.kernel_image), str(profiles)]
+    with subprocess.Popen(
+        argv, cwd=Path(__file__).parents[4], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as watcher:
+        assert watcher.stdout
+        assert watcher.stdout.readline() == "paused\n"
+        assert execute(wired.guest.monitor_path, "query-status")["status"] == "paused"
+        watcher.kill()
+    for _ in range(100):
+        status = execute(wired.guest.monitor_path, "query-status")["status"]
+        if status == "running":
+            break
+        threading.Event().wait(0.1)
+    assert status == "running"
+    assert wired.qmp.state() is GuestState.RUNNING, "and the socket is free again"
+
+
 def test_a_look_disturbed_by_a_return_to_a_snapshot_is_taken_anew(wired: Wired, sight: Sight) -> None:
     """A guest put back in the middle of a look is looked at again, as it is then."""
     sight.look()
