@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -15,7 +16,7 @@ from typing import Any
 
 from beat_bridge.commands.seen import Seen
 from beat_bridge.detectors import detect
-from beat_bridge.detectors.cross_view import compare, confirm, reportable, single
+from beat_bridge.detectors.cross_view import compare, confirm, reportable, single, undecided
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model import inventory as inventories
 from beat_bridge.model.base import Value
@@ -229,7 +230,7 @@ def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
         inventory = sight.look()
         findings = detect(inventory)
         if inside.take is not None:
-            shown = inside.take()
+            shown = _taken_since(sight.clock(), inside.take())
             after = sight.look()
             compared = compare(inventory, shown, after)
             inventory, findings = compared.told_of(after), (*detect(after), *compared.findings)
@@ -238,19 +239,35 @@ def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
             inventory, findings = compared.told_of(inventory), (*findings, *compared.findings)
         if not below.pause or not any(unconfirmed(finding) for finding in findings):
             return Seen(
-                inventory=inventory,
+                inventory=undecided(inventory, findings),
                 findings=reportable(findings),
                 what=what,
                 took_seconds=time.monotonic() - began,
             )
-        still = sight.look_paused()
+        settled = confirm(findings, sight.look_paused())
         return Seen(
-            inventory=inventory,
-            findings=reportable(confirm(findings, still)),
+            inventory=undecided(inventory, settled),
+            findings=reportable(settled),
             what=what,
             took_seconds=time.monotonic() - began,
             stood_still_seconds=sight.stood_still_seconds,
         )
+
+
+def _taken_since(moment: datetime, shown: Inventory) -> Inventory:
+    """A view from inside, if it lies between the looks from outside, by the guest's own clock.
+
+    As of its last tick that clock is never ahead of what the guest tells as its time.
+
+    Raises:
+        DoorwatchError: It is older: what began since then would seem to be hidden.
+    """
+    if shown.taken_at < moment:
+        raise DoorwatchError(
+            f"--inside-command gives a view of {shown.taken_at:%Y-%m-%d %H:%M:%S}, and the guest's clock was at "
+            f"{moment:%Y-%m-%d %H:%M:%S} when it was asked: let it look now, or compare a recorded view with --inside"
+        )
+    return shown
 
 
 def unconfirmed(finding: Finding) -> bool:

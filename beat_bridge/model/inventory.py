@@ -14,6 +14,9 @@ from beat_bridge.model.pid_files import PidFile
 from beat_bridge.model.processes import Process
 from beat_bridge.model.sockets import Socket
 
+EARLIEST, LATEST = 1970, 9998
+"""Years: with a moment at the ends of what a datetime holds nothing can be reckoned. A clock never set says 1970."""
+
 
 class Inventory(Value, frozen=True, kw_only=True):
     """Everything one pass saw, and everything it could not see."""
@@ -21,7 +24,7 @@ class Inventory(Value, frozen=True, kw_only=True):
     host: Host
     viewpoint: Viewpoint
     taken_at: datetime
-    """With time zone."""
+    """With time zone, of a year in EARLIEST to LATEST."""
     processes: tuple[Process, ...] = ()
     sockets: tuple[Socket, ...] = ()
     pid_files: tuple[PidFile, ...] = ()
@@ -61,6 +64,13 @@ def decode(data: bytes, source: str) -> Inventory:
         DoorwatchError: It is not an inventory; the line says where in the document.
     """
     try:
-        return msgspec.json.decode(data, type=Inventory)
+        inventory = msgspec.json.decode(data, type=Inventory)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DoorwatchError(f"{source}: not a Doorwatch inventory: {error}") from error
+    taken_at = inventory.taken_at
+    if taken_at.tzinfo is None or not EARLIEST <= taken_at.year <= LATEST:
+        raise DoorwatchError(
+            f"{source}: not a Doorwatch inventory: `$.taken_at` is no moment with a time zone between {EARLIEST} and "
+            f"{LATEST}"
+        )
+    return inventory

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from beat_bridge.detectors import detect, lifecycle
+from beat_bridge.detectors.cross_view import undecided
 from beat_bridge.detectors.lifecycle import Ledger, OpenFinding, advance
 from beat_bridge.ecs.findings import finding_document
 from beat_bridge.ecs.inventories import inventory_documents
@@ -98,6 +99,8 @@ class Watch:
         findings = detect(inventory)
         if self._confirm is not None and any(map(self._needs_confirmation, findings)):
             findings = tuple(self._confirm(findings))
+        if self._confirm is None:
+            inventory = undecided(inventory, findings)
         ledger, events = advance(self._ledger, findings, inventory)
         told = dict(self._told)
         documents = [finding_document(event, self._namespace, self._observer) for event in events]

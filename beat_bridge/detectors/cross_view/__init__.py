@@ -16,6 +16,6 @@ that only the view from inside shows (0.6: a pause cannot prove that it exists).
 """
 
 from beat_bridge.detectors.cross_view.compare import Comparison, bracketed, compare, not_compared, single
-from beat_bridge.detectors.cross_view.confirm import confirm, reportable
+from beat_bridge.detectors.cross_view.confirm import confirm, reportable, undecided
 
-__all__ = ["Comparison", "bracketed", "compare", "confirm", "not_compared", "reportable", "single"]
+__all__ = ["Comparison", "bracketed", "compare", "confirm", "not_compared", "reportable", "single", "undecided"]

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from beat_bridge.detectors.cross_view import lists
+from beat_bridge.detectors.cross_view.account import SENSOR
 from beat_bridge.detectors.cross_view.questions import (
     BPF_LINKS,
     BPF_MAPS,
@@ -17,7 +20,8 @@ from beat_bridge.detectors.cross_view.questions import (
 )
 from beat_bridge.detectors.cross_view.telling import KINDS, confirmed
 from beat_bridge.detectors.scene import Scene
-from beat_bridge.model.base import Viewpoint
+from beat_bridge.model.base import Reason, Viewpoint
+from beat_bridge.model.coverage import Coverage, CoverageStatus
 from beat_bridge.model.findings import Finding, Standing
 from beat_bridge.model.inventory import Inventory
 from beat_bridge.model.processes import Process
@@ -41,6 +45,31 @@ def confirm(findings: Iterable[Finding], still: Inventory) -> tuple[Finding, ...
 def reportable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Without candidates, which one torn look may have made."""
     return tuple(finding for finding in findings if finding.standing is not Standing.CANDIDATE)
+
+
+def undecided(look: Inventory, findings: Iterable[Finding]) -> Inventory:
+    """The look, whose coverage of `cross_view` says how many candidates are left that nobody will confirm.
+
+    They are never told, and silence is not agreement.
+    """
+    left = [finding for finding in findings if finding.standing is Standing.CANDIDATE]
+    if not left:
+        return look
+    detail = (
+        f"lists of the kernel disagreed over {len(left)} things in one look at a running guest ({left[0].subject}), "
+        "which was not let stand still to confirm it: look again, with a pause"
+    )
+    before = next((entry for entry in look.coverage if entry.sensor == SENSOR), None)
+    said = Coverage(
+        sensor=SENSOR,
+        status=CoverageStatus.PARTIAL,
+        reason=(before and before.reason) or Reason.FAILED,
+        detail="; ".join(filter(None, (before.detail if before else "", detail))),
+        examined=before.examined if before else 0,
+        missed=(before.missed if before else 0) + len(left),
+    )
+    others = tuple(entry for entry in look.coverage if entry.sensor != SENSOR)
+    return msgspec.structs.replace(look, coverage=(*others, said))
 
 
 def _settled(finding: Finding, still: Inventory, stands: set[str]) -> Iterator[Finding]:

@@ -4,9 +4,11 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -93,8 +95,12 @@ def test_what_the_inside_hides_is_told_and_confirmed(trixie: Guest, bookworm: Gu
     guest = bookworm if product.fits("bookworm") else trixie
     product.install(guest)
     with plants.program(guest, "raw_socket") as planted:
-        (tmp_path / "inside").write_bytes(encode(product.look(guest, hidden=(planted.pid,))))
-        command = f"cat {tmp_path / 'inside'}"
+        inside = product.look(guest, hidden=(planted.pid,))
+        (tmp_path / "inside").write_bytes(encode(inside))
+        # nothing of what is compared has changed since: only that it is of now must be made up
+        later = msgspec.structs.replace(inside, taken_at=inside.taken_at + timedelta(hours=1))
+        (tmp_path / "later").write_bytes(encode(later))
+        command = f"cat {tmp_path / 'later'}"
         result = _scan("--qmp", guest.qmp_path, "--inside-command", command, "--format", "json")
         table = _scan("--qmp", guest.qmp_path, "--inside-command", command)
         unconfirmed = _scan("--qmp", guest.qmp_path, "--inside", tmp_path / "inside", "--no-pause", "--format", "json")
@@ -107,6 +113,36 @@ def test_what_the_inside_hides_is_told_and_confirmed(trixie: Guest, bookworm: Gu
         [],  # it may have begun within the clocks' margin of the look from inside
         ["suspicious"],
     )
+
+
+@pytest.mark.guest
+def test_a_view_that_is_not_of_this_guest_now_is_refused(trixie: Guest, bookworm: Guest, tmp_path: Path) -> None:
+    """A stale view, one of another boot, one without a clock and one that never ends: one line each, nothing hidden."""
+    guest = bookworm if product.fits("bookworm") else trixie
+    product.install(guest)
+    inside = product.look(guest)
+    views = {
+        "stale": encode(inside),
+        "other": encode(msgspec.structs.replace(inside, host=msgspec.structs.replace(inside.host, boot_id="another"))),
+        "naive": encode(msgspec.structs.replace(inside, taken_at=inside.taken_at.replace(tzinfo=None))),
+        "ancient": encode(msgspec.structs.replace(inside, taken_at=datetime(1, 1, 1, tzinfo=UTC))),
+    }
+    with plants.program(guest, "raw_socket"):  # what began since would seem to be hidden
+        guest.check("sleep", "3")
+        for name, view in views.items():
+            (tmp_path / name).write_bytes(view)
+        command = ["--qmp", guest.qmp_path, "--inside-command"]
+        assert "let it look now" in _refusal(*command, f"cat {tmp_path / 'stale'}")
+        assert "prints more than" in _refusal(*command, "cat /dev/zero")
+        for given in (["--inside"], ["--inside-command"]):
+            place = {"--inside": "", "--inside-command": "cat "}[given[0]]
+            told = _refusal("--qmp", guest.qmp_path, *given, f"{place}{tmp_path / 'other'}")
+            assert "unless all are of one boot" in told or "let it look now" in told
+            for name in ("naive", "ancient"):
+                assert "time zone" in _refusal("--qmp", guest.qmp_path, *given, f"{place}{tmp_path / name}")
+        recorded = _scan("--qmp", guest.qmp_path, "--inside", tmp_path / "stale", "--format", "json")
+    assert _told(recorded, "hidden_process") == []
+    assert _told(recorded, "hidden_socket") == []
 
 
 @pytest.mark.guest

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from beat_bridge.detectors import detect
-from beat_bridge.detectors.cross_view import bracketed, compare, confirm, not_compared, reportable, single
+from beat_bridge.detectors.cross_view import bracketed, compare, confirm, not_compared, reportable, single, undecided
 from beat_bridge.detectors.lifecycle import Ledger, advance
 from beat_bridge.ecs.fields import check
 from beat_bridge.ecs.findings import finding_document
@@ -561,3 +561,18 @@ def test_a_deleted_executable_is_no_other_file() -> None:
     """The word deleted may come between two looks; the path decides."""
     look = outside(INIT, process(5, "/x", executable=executable("/x", deleted=True)))
     assert bracketed(look, inventory(INIT, process(5, "/x")), look) == ()
+
+
+def test_a_candidate_that_nobody_confirms_is_a_gap() -> None:
+    """What one look at a running guest showed is not told, and the look does not read as if nothing had been there."""
+    torn = inventory(process(5, "/usr/bin/p", seen_by=("pid_table",)), viewpoint=Viewpoint.HYPERVISOR)
+    found = detect(torn)
+    assert reportable(found) == ()
+    (gap,) = undecided(torn, found).gaps
+    assert (gap.sensor, gap.status, gap.missed) == ("cross_view", CoverageStatus.PARTIAL, 1)
+    assert "process:5:500" in gap.detail
+    assert undecided(torn, ()) == torn
+    compared = not_compared(torn)
+    (both,) = undecided(compared, found).gaps
+    assert both.detail.startswith(compared.gaps[0].detail)
+    assert (both.reason, both.missed) == (compared.gaps[0].reason, 1)
