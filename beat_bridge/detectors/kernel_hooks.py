@@ -19,6 +19,9 @@ ROOTKIT = "T1014"
 SHARED_SURFACES = frozenset({"ftrace", "kprobe", "lsm", "netfilter"})
 """Where kernels offer a hook to whoever asks: a named owner may be a product rather than a rootkit."""
 
+CODE = frozenset({"kernel_text", "module_text"})
+"""Where `expected` and `actual` are bytes of code, which lead nowhere by themselves."""
+
 
 def find(scene: Scene) -> Iterator[Finding]:
     """A finding for each unexplained difference."""
@@ -31,16 +34,23 @@ def find(scene: Scene) -> Iterator[Finding]:
             f"hook:{hook.surface}:{hook.symbol}",
             verdict=verdict,
             confidence=confidence,
-            explanation=f"{hook.symbol} ({hook.surface}) leads to {hook.actual or 'nothing'}, not to {hook.expected}: "
-            f"{owner}.",
+            explanation=f"{_words(hook)}: {owner}.",
             reasons=(f"expected {hook.expected}", f"found {hook.actual or 'nothing'}", owner),
             techniques=(ROOTKIT,),
         )
         yield msgspec.structs.replace(found, hook=hook)
 
 
+def _words(hook: Hook) -> str:
+    if hook.surface in CODE:
+        return f"The code at {hook.symbol} ({hook.surface}) is {hook.actual}, and should be {hook.expected}"
+    return f"{hook.symbol} ({hook.surface}) leads to {hook.actual or 'nothing'}, not to {hook.expected}"
+
+
 def _weigh(hook: Hook) -> tuple[Verdict, float, str]:
     if not hook.owner:
+        if hook.surface in CODE:
+            return Verdict.MALICIOUS, 0.95, "no patch of the kernel's own explains that"
         return Verdict.MALICIOUS, 0.95, "no module and no BPF program owns the target"
     owner = f"the target belongs to {hook.owner}"
     if hook.surface in SHARED_SURFACES:

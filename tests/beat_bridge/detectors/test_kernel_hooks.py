@@ -30,6 +30,13 @@ def test_an_unexplained_difference_is_found(changes: dict[str, Any], verdict: Ve
     assert finding.techniques == ("T1014",)
 
 
+def test_changed_code_is_told_as_bytes() -> None:
+    """Bytes of code are told with those that should be there, and not as leading anywhere."""
+    (finding,) = detect(inventory(hook(surface="kernel_text", symbol="do_fork+0x40", expected="01", actual="fe")))
+    assert finding.explanation.startswith("The code at do_fork+0x40 (kernel_text) is fe, and should be 01")
+    assert "lead" not in finding.explanation
+
+
 @pytest.mark.parametrize("changes", [{"explained": True}, {"actual": "__x64_sys_bpf"}])
 def test_what_is_explained_or_no_difference_is_quiet(changes: dict[str, Any]) -> None:
     """A livepatch that the sensor accounts for, and an entry that is as it should be, make no finding."""
