@@ -39,8 +39,17 @@ def bumped(source: Source, change: str, today: date) -> tuple[Release, ...]:
     if source.releases and is_current(source):
         raise DoorwatchError(f"{source.path}: nothing changed since version {source.version}")
     version = source.version + 1 if source.releases else 1
-    release = Release(version=version, date=f"{today:%Y/%m/%d}", sha256=digest(source), change=change)
-    return (release, *source.releases)
+    return (release_of(source, version, change, today), *source.releases)
+
+
+def release_of(source: Source, version: int, change: str, today: date) -> Release:
+    """What a rule is now, as one of its versions."""
+    return Release(version=version, date=f"{today:%Y/%m/%d}", sha256=digest(source), change=change)
+
+
+def releases_as_json(releases: tuple[Release, ...]) -> bytes:
+    """The content of a changelog."""
+    return msgspec.json.format(msgspec.json.encode(releases), indent=2) + b"\n"
 
 
 def write_releases(releases: Mapping[Path, tuple[Release, ...]]) -> None:
@@ -54,7 +63,6 @@ def write_releases(releases: Mapping[Path, tuple[Release, ...]]) -> None:
     """
     folders: dict[Path, dict[Path, bytes | None]] = {}
     for rule, versions in releases.items():
-        data = msgspec.json.format(msgspec.json.encode(versions), indent=2) + b"\n"
-        folders.setdefault(rule.parent, {})[changelog_path(rule)] = data
+        folders.setdefault(rule.parent, {})[changelog_path(rule)] = releases_as_json(versions)
     for folder, files in folders.items():
         change_files(folder, files)

@@ -12,7 +12,7 @@ from beat_bridge.files import write_atomically
 from beat_bridge.terminal import format_option, print_json_lines, print_table
 from detection_rules.commands.loading import Directories, rules_option
 from detection_rules.kibana import export_ndjson, import_ndjson
-from detection_rules.kibana.directory import read_others, read_sources, settle
+from detection_rules.kibana.directory import KIBANA_ONLY, read_others, read_sources, settle
 from detection_rules.kibana.ndjson import MAX_BYTES
 from detection_rules.rule_file import Source
 from detection_rules.rule_set import SHIPPED
@@ -26,8 +26,11 @@ from detection_rules.versions import bumped, is_current, write_releases
 )
 @click.argument("names", nargs=-1)
 def export_rules(directories: Directories, output: Path | None, names: tuple[str, ...]) -> None:
-    """Write rules (all, or those with the given NAMES) as Kibana imports them under Security > Rules."""
-    folders = directories or (SHIPPED,)
+    """Write rules (all, or those with the given NAMES) as Kibana imports them under Security > Rules.
+
+    Of the shipped rules, those too that only Kibana can run.
+    """
+    folders = directories or (SHIPPED, KIBANA_ONLY)
     sources = _chosen(read_sources(folders), names)
     data = export_ndjson(sources, () if names else read_others(folders))
     if output is None:
@@ -78,7 +81,7 @@ def import_rules(file: BinaryIO, folder: Path, dry_run: bool, output: str) -> No
 @click.argument("names", nargs=-1)
 def bump_rules(directories: Directories, change: str, names: tuple[str, ...]) -> None:
     """Give rules (all that changed, or those with the given NAMES) a new version and a line in their changelog."""
-    sources = read_sources(directories or (SHIPPED,))
+    sources = read_sources(directories or (SHIPPED, KIBANA_ONLY))
     chosen = _chosen(sources, names) if names else [s for s in sources if not s.releases or not is_current(s)]
     today = date.today()  # noqa: DTZ011 - a day in the keeper's calendar, as in [metadata]
     releases = {source.path: bumped(source, change, today) for source in chosen}

@@ -14,11 +14,16 @@ from detection_rules.file_sets import change_files, finish
 from detection_rules.json_text import NotJsonError, decode
 from detection_rules.kibana.body import Body, rule_to_kibana
 from detection_rules.kibana.ndjson import MAX_BYTES, Imported, ImportedRule
-from detection_rules.rule_file import Metadata, RuleFile, Source, beside_path, content_of, read_source
+from detection_rules.rule_file import Metadata, RuleFile, Source, beside_path, changelog_path, content_of, read_source
 from detection_rules.toml_writer import write as write_toml
+from detection_rules.versions import release_of, releases_as_json
 
+KIBANA_ONLY: Final = Path(__file__).parent.parent / "kibana_rules"
+"""Shipped rules of types that only Kibana can run: they ask for what is missing."""
 OTHERS: Final = "kibana_objects.ndjson"
 """Exception lists, their items and connectors that came with rules, word for word."""
+IMPORTED: Final = "As it was imported from Kibana."
+"""The line in the changelog of a rule that comes with a version and without what led to it."""
 _NOT_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -124,9 +129,9 @@ def _change(path: Path, rule: ImportedRule, known: Source | None) -> Change:
     return Change(rule=path.stem, state="changed" if keys else "unchanged", keys=keys, beside=beside)
 
 
-def _as_source(path: Path, rule: ImportedRule, known: Source) -> Source:
+def _as_source(path: Path, rule: ImportedRule, known: Source | None) -> Source:
     # the version is the keeper's, told by the changelog; Kibana counts its own edits
-    return Source(path=path, file=rule.file, text="", releases=known.releases, beside=rule.beside)
+    return Source(path=path, file=rule.file, text="", releases=known.releases if known else (), beside=rule.beside)
 
 
 def _files(path: Path, rule: ImportedRule, known: Source | None, today: date) -> dict[Path, bytes | None]:
@@ -136,7 +141,11 @@ def _files(path: Path, rule: ImportedRule, known: Source | None, today: date) ->
         metadata = msgspec.structs.replace(known.file.metadata, updated_date=f"{today:%Y/%m/%d}")
         file = _with_metadata(file, metadata)
     beside = msgspec.json.format(msgspec.json.encode(rule.beside), indent=2) + b"\n" if rule.beside else None
-    return {path: write_toml(content_of(file)).encode(), beside_path(path): beside}
+    files = {path: write_toml(content_of(file)).encode(), beside_path(path): beside}
+    if known is None and rule.version > 1:  # else the next export would be older than what Kibana has
+        release = release_of(_as_source(path, rule, None), rule.version, IMPORTED, today)
+        files[changelog_path(path)] = releases_as_json((release,))
+    return files
 
 
 def _with_metadata(file: RuleFile, metadata: Metadata) -> RuleFile:
@@ -153,4 +162,4 @@ def _identity(other: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(other.get(key, "")) for key in ("list_id", "item_id", "namespace_type", "type", "id"))
 
 
-__all__ = ["OTHERS", "Change", "read_others", "read_sources", "settle"]
+__all__ = ["KIBANA_ONLY", "OTHERS", "Change", "read_others", "read_sources", "settle"]

@@ -135,8 +135,8 @@ class ImportedRule(Strict, rename={"from_": "from"}):
     description: Text
     risk_score: Score
     severity: Severity
-    type: Literal["query", "eql"]
-    language: Literal["kuery", "lucene", "eql"]
+    type: Literal["query", "eql", "esql"]
+    language: Literal["kuery", "lucene", "eql", "esql"]
     query: Text
     index: list[str] = []
     author: list[str] = []
