@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -32,6 +32,8 @@ from beat_bridge.terminal import one_line
 INSIDE_SECONDS = 120.0
 """What taking the view from inside may take."""
 MAX_INSIDE_BYTES = 256 << 20
+LAST_TICK = timedelta(seconds=10)
+"""How long ago the last tick of an idle guest's clock may lie."""
 
 
 class Below(Value, frozen=True, kw_only=True):
@@ -230,7 +232,7 @@ def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
         inventory = sight.look()
         findings = detect(inventory)
         if inside.take is not None:
-            shown = _taken_since(sight.clock(), inside.take())
+            shown = _taken_now(sight, inside.take)
             after = sight.look()
             compared = compare(inventory, shown, after)
             inventory, findings = compared.told_of(after), (*detect(after), *compared.findings)
@@ -254,18 +256,19 @@ def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
         )
 
 
-def _taken_since(moment: datetime, shown: Inventory) -> Inventory:
-    """A view from inside, if it lies between the looks from outside, by the guest's own clock.
-
-    As of its last tick that clock is never ahead of what the guest tells as its time.
+def _taken_now(sight: Sight, take: Callable[[], Inventory]) -> Inventory:
+    """A view from inside that lies between the looks from outside, by the guest's own clock.
 
     Raises:
-        DoorwatchError: It is older: what began since then would seem to be hidden.
+        DoorwatchError: It is of another moment: what began since then would seem to be hidden.
     """
-    if shown.taken_at < moment:
+    before = sight.clock()  # as of its last tick: never ahead of what the guest tells as its time
+    shown = take()
+    after = sight.clock()
+    if not before <= shown.taken_at <= after + LAST_TICK:
         raise DoorwatchError(
-            f"--inside-command gives a view of {shown.taken_at:%Y-%m-%d %H:%M:%S}, and the guest's clock was at "
-            f"{moment:%Y-%m-%d %H:%M:%S} when it was asked: let it look now, or compare a recorded view with --inside"
+            f"--inside-command gives a view of {shown.taken_at:%Y-%m-%d %H:%M:%S}, and was asked at "
+            f"{before:%Y-%m-%d %H:%M:%S} by the guest's clock: let it look now, or compare a recorded view with --inside"
         )
     return shown
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,14 @@ from tests.lab.guest.fixtures import bookworm, guest, trixie
 from tests.lab.guest.monitor import paused
 
 __all__ = ["bookworm", "guest", "trixie"]
+
+_OF_NOW = """\
+import datetime, json, sys
+view = json.load(open(sys.argv[1]))
+now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=3)
+view["taken_at"] = now.isoformat()
+json.dump(view, sys.stdout)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -95,12 +104,10 @@ def test_what_the_inside_hides_is_told_and_confirmed(trixie: Guest, bookworm: Gu
     guest = bookworm if product.fits("bookworm") else trixie
     product.install(guest)
     with plants.program(guest, "raw_socket") as planted:
-        inside = product.look(guest, hidden=(planted.pid,))
-        (tmp_path / "inside").write_bytes(encode(inside))
-        # nothing of what is compared has changed since: only that it is of now must be made up
-        later = msgspec.structs.replace(inside, taken_at=inside.taken_at + timedelta(hours=1))
-        (tmp_path / "later").write_bytes(encode(later))
-        command = f"cat {tmp_path / 'later'}"
+        (tmp_path / "inside").write_bytes(encode(product.look(guest, hidden=(planted.pid,))))
+        # nothing of what is compared changes: only that it is of now is made up; both clocks began at one second
+        (tmp_path / "look").write_text(_OF_NOW)
+        command = f"{sys.executable} {tmp_path / 'look'} {tmp_path / 'inside'}"
         result = _scan("--qmp", guest.qmp_path, "--inside-command", command, "--format", "json")
         table = _scan("--qmp", guest.qmp_path, "--inside-command", command)
         unconfirmed = _scan("--qmp", guest.qmp_path, "--inside", tmp_path / "inside", "--no-pause", "--format", "json")
@@ -123,6 +130,7 @@ def test_a_view_that_is_not_of_this_guest_now_is_refused(trixie: Guest, bookworm
     inside = product.look(guest)
     views = {
         "stale": encode(inside),
+        "early": encode(msgspec.structs.replace(inside, taken_at=inside.taken_at + timedelta(hours=1))),
         "other": encode(msgspec.structs.replace(inside, host=msgspec.structs.replace(inside.host, boot_id="another"))),
         "naive": encode(msgspec.structs.replace(inside, taken_at=inside.taken_at.replace(tzinfo=None))),
         "ancient": encode(msgspec.structs.replace(inside, taken_at=datetime(1, 1, 1, tzinfo=UTC))),
@@ -133,6 +141,9 @@ def test_a_view_that_is_not_of_this_guest_now_is_refused(trixie: Guest, bookworm
             (tmp_path / name).write_bytes(view)
         command = ["--qmp", guest.qmp_path, "--inside-command"]
         assert "let it look now" in _refusal(*command, f"cat {tmp_path / 'stale'}")
+        # the guest's clock was set back after it was taken
+        assert "let it look now" in _refusal(*command, f"cat {tmp_path / 'early'}")
+        assert "older than the one from inside" in _refusal("--qmp", guest.qmp_path, "--inside", tmp_path / "early")
         assert "prints more than" in _refusal(*command, "cat /dev/zero")
         for given in (["--inside"], ["--inside-command"]):
             place = {"--inside": "", "--inside-command": "cat "}[given[0]]
