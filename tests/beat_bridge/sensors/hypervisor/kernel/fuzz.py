@@ -22,8 +22,11 @@ from pathlib import Path
 
 import msgspec
 
+from beat_bridge.detectors.cross_view import lists
+from beat_bridge.detectors.scene import Scene
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.coverage import Coverage, CoverageStatus
+from beat_bridge.model.findings import FindingKind
 from beat_bridge.model.inventory import Inventory, decode, encode
 from beat_bridge.model.kernel import BpfLink, BpfMap, BpfProgram
 from beat_bridge.sensors.hypervisor.integrity import watching
@@ -186,8 +189,12 @@ class Fuzz:
     def _silent(self, seen: Inventory) -> Iterator[str]:
         coverage = {each.sensor: each for each in seen.coverage}
         now = dict(_identities(seen))
+        # a program in use that its table lacks is a finding: the tables are then not believed
+        told = any(finding.kind is FindingKind.BPF_OBJECT_MISMATCH for finding in lists.find(Scene(seen)))
         for sensors, before in _identities(self._clean):
             if any(coverage[sensor].status is not CoverageStatus.COMPLETE for sensor in sensors):
+                continue
+            if told and sensors == ("bpf_objects",):
                 continue
             lost, gained = before - now[sensors], now[sensors] - before
             if lost.total() > gained.total():
@@ -262,6 +269,9 @@ def _wrong(seen: Inventory) -> str:
         return "it does not travel"
     if [each.sensor for each in seen.coverage if each.sensor in SENSORS] != list(SENSORS):
         return "not every sensor gives its account"
+    internal = next((each for each in seen.coverage if "internal error" in each.detail), None)
+    if internal is not None:
+        return f"{internal.sensor}: {internal.detail}"
     return next((f"{each.sensor}: no honest account" for each in seen.coverage if not _is_honest(each)), "")
 
 
