@@ -268,7 +268,7 @@ def _taken_now(sight: Sight, take: Callable[[], Inventory]) -> Inventory:
     if not before <= shown.taken_at <= after + LAST_TICK:
         raise DoorwatchError(
             f"--inside-command gives a view of {shown.taken_at:%Y-%m-%d %H:%M:%S}, and was asked at "
-            f"{before:%Y-%m-%d %H:%M:%S} by the guest's clock: let it look now, or compare a recorded view with --inside"
+            f"{before:%Y-%m-%d %H:%M:%S} by the guest's clock: let it look now, or give a recorded view with --inside"
         )
     return shown
 
