@@ -1,10 +1,12 @@
-"""Files that must never be half written or readable by others."""
+"""Files that must never be half written or readable by others, and what they hold of secrets."""
 
 import os
 import tempfile
 from pathlib import Path
 
 from beat_bridge.errors import DoorwatchError
+
+MAX_SECRET_BYTES = 16 << 10
 
 
 def ensure_private_directory(path: Path) -> Path:
@@ -58,3 +60,45 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_bounded(path: Path, most: int, what: str) -> bytes:
+    """The whole of a small file.
+
+    Args:
+        path: The file; a pipe will do.
+        most: Bytes that it may hold.
+        what: It holds, for the error line: `the secret`.
+
+    Raises:
+        DoorwatchError: It cannot be read, or is larger.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(most + 1)
+    except OSError as error:
+        raise DoorwatchError(f"{path}: cannot read {what}: {error.strerror}") from error
+    if len(content) > most:
+        raise DoorwatchError(f"{path}: larger than {most} bytes; {what} would not be")
+    return content
+
+
+def read_secret(path: Path, *, ascii_only: bool = False) -> str:
+    """A secret from its file: one line of printable text. The error never holds what is in the file.
+
+    Args:
+        path: The file.
+        ascii_only: It goes into a header of HTTP as it is.
+
+    Raises:
+        DoorwatchError: It cannot be read, or is not one line.
+    """
+    content = read_bounded(path, MAX_SECRET_BYTES, "the secret")
+    try:
+        text = content.decode("ascii" if ascii_only else "utf-8").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isprintable():
+        kind = "plain ASCII" if ascii_only else "text"
+        raise DoorwatchError(f"{path}: a secret's file holds one line of {kind}")
+    return text

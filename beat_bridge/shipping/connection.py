@@ -19,9 +19,9 @@ from elasticsearch.serializer import (
 )
 
 from beat_bridge.errors import DoorwatchError
+from beat_bridge.files import read_secret
 from beat_bridge.shipping.options import ElasticsearchOptions
 
-_MAX_SECRET_BYTES = 16 << 10
 _BULK_ANSWER = re.compile(rb'\s*\{\s*"errors"\s*:')
 
 
@@ -135,7 +135,7 @@ class Cluster:
         """A secret as it is now. What is not a regular file (a pipe from a password store) can be read only once."""
         if self._read_once:
             return self._read_once
-        secret = _read_secret(path)
+        secret = read_secret(Path(path))
         if not Path(path).is_file():
             self._read_once = secret
         return secret
@@ -225,23 +225,6 @@ def _tls(options: ElasticsearchOptions) -> dict[str, Any]:
     except OSError as error:
         raise DoorwatchError(f"{options.ca_file}: not a usable CA file: it has no certificate in PEM form") from error
     return {"verify_certs": True, "ca_certs": options.ca_file}
-
-
-def _read_secret(path: str) -> str:
-    """A secret from its file, without the line break at its end.
-
-    Raises:
-        DoorwatchError: It cannot be read, or is not one line of text.
-    """
-    try:
-        with Path(path).open("rb") as stream:
-            content = stream.read(_MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise DoorwatchError(f"{path}: cannot read the credential: {error.strerror}") from error
-    text = content.decode("ascii" if content.isascii() else "utf-8", "replace").strip()
-    if not text or len(content) > _MAX_SECRET_BYTES or len(text.splitlines()) != 1:
-        raise DoorwatchError(f"{path}: a credential file holds one line of text")
-    return text
 
 
 def _one_line(error: Exception) -> str:

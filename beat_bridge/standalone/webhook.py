@@ -10,11 +10,11 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from beat_bridge.errors import DoorwatchError
+from beat_bridge.files import read_secret
 from beat_bridge.standalone.engine import NotDeliveredError
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 15.0
-_LONGEST_TOKEN: Final = 4096
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _LATER: Final = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Answers below 500 that a person or time can mend: credentials, path, load."""
@@ -49,7 +49,7 @@ class Webhook:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy and no ~/.netrc between an alert and its responder
         if token_file is not None:
-            read_token(token_file)
+            read_secret(token_file, ascii_only=True)
 
     def close(self) -> None:
         """Close the connection."""
@@ -84,7 +84,7 @@ class Webhook:
         headers = {"Content-Type": "application/json"}
         try:
             if self._token_file is not None:
-                headers["Authorization"] = f"Bearer {read_token(self._token_file)}"
+                headers["Authorization"] = f"Bearer {read_secret(self._token_file, ascii_only=True)}"
             # the answer's body is not read: nothing of it is needed, and it could be endless
             with self._session.post(
                 self.url,
@@ -109,23 +109,6 @@ class Webhook:
         hint = ": is the token the right one?" if status in (401, 403) else ""
         permanent = 400 <= status < 500 and status not in _LATER
         raise NotDeliveredError(f"{self.url}: answered {status}{hint}", permanent=permanent)
-
-
-def read_token(path: Path) -> str:
-    """A bearer token out of a file of one line.
-
-    Raises:
-        DoorwatchError: The file cannot be read or holds no token; the line never holds the content.
-    """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_LONGEST_TOKEN + 1)
-    except OSError as error:
-        raise DoorwatchError(f"{path}: cannot read the token: {error.strerror}") from error
-    token = data.strip()
-    if not token or len(data) > _LONGEST_TOKEN or not token.isascii() or not token.decode("ascii").isprintable():
-        raise DoorwatchError(f"{path}: holds no token: one line of at most {_LONGEST_TOKEN} printable characters")
-    return token.decode("ascii")
 
 
 def _inner(error: BaseException) -> str:

@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,10 +16,11 @@ from uuid import UUID
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
+from beat_bridge.files import read_secret
+from kibana_dashboards.setup.certificates import read_certificates
 from kibana_dashboards.setup.kibana import Kibana, is_loopback
 from kibana_dashboards.setup.options import ResponderOptions
 from kibana_dashboards.setup.plan import Action, Body, Change, Kind, Step, nothing
-from kibana_dashboards.setup.secrets import read_certificates, read_secret
 
 NAME: Final = "Doorwatch responder"
 TYPE: Final = ".webhook"
@@ -84,7 +86,7 @@ def connector_of(options: ResponderOptions, space: str) -> Connector:
     return Connector(
         id=str(UUID(bytes=sha256(f"doorwatch responder {space}".encode()).digest()[:16], version=4)),
         config=config,
-        secrets={"user": options.username, "password": read_secret(options.password_file)},
+        secrets={"user": options.username, "password": read_secret(Path(options.password_file))},
     )
 
 

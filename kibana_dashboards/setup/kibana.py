@@ -8,6 +8,7 @@ import ipaddress
 import re
 import time
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -15,9 +16,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from beat_bridge.errors import DoorwatchError, MissingExtraError
+from beat_bridge.files import read_secret
 from beat_bridge.terminal import printable
+from kibana_dashboards.setup.certificates import read_certificates
 from kibana_dashboards.setup.options import KibanaOptions
-from kibana_dashboards.setup.secrets import read_certificates, read_secret
 
 try:
     import requests
@@ -62,9 +64,10 @@ class Kibana:
         self._session.headers.update({"kbn-xsrf": "doorwatch", "elastic-api-version": API_VERSION})
         self._session.verify = _trusted(options, self._session)
         if options.api_key_file:
-            self._session.headers["Authorization"] = f"ApiKey {_header_safe(options.api_key_file)}"
+            key = read_secret(Path(options.api_key_file), ascii_only=True)
+            self._session.headers["Authorization"] = f"ApiKey {key}"
         else:
-            both = f"{options.username}:{read_secret(options.password_file)}"
+            both = f"{options.username}:{read_secret(Path(options.password_file))}"
             self._session.headers["Authorization"] = f"Basic {base64.b64encode(both.encode()).decode('ascii')}"
 
     def __enter__(self) -> Self:
@@ -273,13 +276,6 @@ class _Pinned(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
         return super().proxy_manager_for(proxy, **keywords, assert_fingerprint=self._fingerprint)
-
-
-def _header_safe(path: str) -> str:
-    secret = read_secret(path)
-    if not secret.isascii():
-        raise DoorwatchError(f"{path}: an encoded API key is plain ASCII")
-    return secret
 
 
 def _inner(error: BaseException) -> str:

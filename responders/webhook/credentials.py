@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hmac
-import os
 import stat
 from hashlib import sha256
 from pathlib import Path
@@ -11,11 +10,11 @@ from pathlib import Path
 import msgspec
 
 from beat_bridge.errors import DoorwatchError
+from beat_bridge.files import read_secret
 from responders.options import ResponderOptions
 
 MINIMUM_SECRET = 16
 """Characters; a shorter one can be guessed over a network."""
-_MAXIMUM_FILE = 4096
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,14 +61,13 @@ def load_credentials(options: ResponderOptions) -> Credentials:
 
 def _secret(path: Path) -> bytes:
     """A secret from a file that only its owner may read."""
+    secret = read_secret(path)
     try:
-        with path.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            data = stream.read(_MAXIMUM_FILE).strip()
+        mode = path.stat().st_mode
     except OSError as error:
-        raise DoorwatchError(f"{path}: cannot read: {error.strerror}") from error
+        raise DoorwatchError(f"{path}: cannot read the secret: {error.strerror}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise DoorwatchError(f"{path}: others may read this secret: chmod 600 {path}")
-    if len(data) < MINIMUM_SECRET:
-        raise DoorwatchError(f"{path}: holds {len(data)} characters: a secret needs {MINIMUM_SECRET} or more")
-    return data
+    if len(secret) < MINIMUM_SECRET:
+        raise DoorwatchError(f"{path}: holds {len(secret)} characters: a secret needs {MINIMUM_SECRET} or more")
+    return secret.encode()

@@ -55,3 +55,26 @@ def test_a_private_directory_that_cannot_be_is_one_line(tmp_path: Path) -> None:
         os.chown(theirs, 65534, 65534)
         with pytest.raises(DoorwatchError, match="belongs to user id 65534"):
             files.ensure_private_directory(theirs)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * (files.MAX_SECRET_BYTES + 1), b"nul\0"])
+def test_bad_secrets_are_refused_without_being_shown(tmp_path: Path, content: bytes) -> None:
+    """A file that holds no secret is named; its content is not."""
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    with pytest.raises(DoorwatchError, match=str(path)) as caught:
+        files.read_secret(path)
+    assert "lines" not in str(caught.value)
+    with pytest.raises(DoorwatchError, match="cannot read the secret"):
+        files.read_secret(tmp_path / "gone")
+
+
+def test_a_secret_for_a_header_is_ascii(tmp_path: Path) -> None:
+    """Umlauts may stand in a password and not in a token; white space around either is not part of it."""
+    path = tmp_path / "secret"
+    path.write_text(" schlüssel\n", "utf-8")
+    assert files.read_secret(path) == "schlüssel"
+    with pytest.raises(DoorwatchError, match="plain ASCII"):
+        files.read_secret(path, ascii_only=True)
+    path.write_text("key\n")
+    assert files.read_secret(path, ascii_only=True) == "key"

@@ -261,7 +261,7 @@ def test_each_item_has_its_own_answer(server: Scripted, target: BulkTarget) -> N
         ({"ca_file": "", "fingerprint": "nonsense"}, "not a SHA-256 fingerprint"),
         ({"ca_file": "/nowhere"}, "no such CA file"),
         ({"ca_file": __file__}, "not a usable CA file"),
-        ({"api_key_file": "/nowhere"}, "cannot read the credential: No such file"),
+        ({"api_key_file": "/nowhere"}, "cannot read the secret: No such file"),
         ({"api_key_file": __file__}, "holds one line of text"),
     ],
 )
