@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from detection_rules.behaviours import picture, render_behaviours
 from detection_rules.datasets import read_by
 from detection_rules.language import eql, eql_ast, kql, kql_ast
 from detection_rules.rule_set import Rule
@@ -116,6 +117,14 @@ def render_coverage(rules: Iterable[Rule]) -> str:
             for row in rows
         ),
         "",
+        "## What it does, and who sees it",
+        "",
+        "From public reports on BPFDoor and its relatives. What no rule tells is named, with the reason.",
+        "",
+        "![Behaviours and viewpoints](coverage.svg)",
+        "",
+        *render_behaviours({row.rule: row.viewpoints for row in rows}, tuple(views)),
+        "",
         "## Techniques",
         "",
         "| technique | rules |",
@@ -130,6 +139,13 @@ def render_coverage(rules: Iterable[Rule]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def render_picture(rules: Iterable[Rule]) -> str:
+    """docs/coverage.svg."""
+    rows = coverage(rules)
+    views = tuple(dict.fromkeys(view for row in rows for view in row.viewpoints))
+    return picture({row.rule: row.viewpoints for row in rows}, views)
 
 
 def _by_kind(rows: Iterable[Row]) -> Mapping[str, list[str]]:

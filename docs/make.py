@@ -7,7 +7,7 @@ from pathlib import Path
 
 from beat_bridge.ecs.reference import render_fields
 from detection_rules import load_rules
-from detection_rules.coverage import render_coverage
+from detection_rules.coverage import render_coverage, render_picture
 from doorwatch.configuration import Configuration
 from doorwatch.reference import configuration_reference
 from kibana_dashboards.pictures import pictures
@@ -19,6 +19,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     # file in this folder: what writes it
     "configuration.md": lambda: configuration_reference(Configuration),
     "coverage.md": lambda: render_coverage(load_rules()),
+    "coverage.svg": lambda: render_picture(load_rules()),
     "dashboards.md": render_dashboards,
     "fields.md": render_fields,
     "osquery.md": render_packs,

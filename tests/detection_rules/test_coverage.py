@@ -1,11 +1,20 @@
 """What the rules answer, and the fields of the data they read."""
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from beat_bridge.ecs.fields import ecs_fields, own_fields
 from beat_bridge.model.findings import FindingKind
 from detection_rules import load_rules
-from detection_rules.coverage import BELOW_ONLY, coverage, named_values, navigator_layer
+from detection_rules.behaviours import BEHAVIOURS
+from detection_rules.coverage import (
+    BELOW_ONLY,
+    coverage,
+    named_values,
+    navigator_layer,
+    render_coverage,
+    render_picture,
+)
 from detection_rules.datasets import datasets, known_fields, read_by
 from detection_rules.proof import read_proof
 from detection_rules.rule_set import stream_of
@@ -74,3 +83,24 @@ def test_documents_beside_rules_live_where_the_rules_look() -> None:
                 if stream is not None:
                     assert rule.reads(stream), (rule.stem, case.why)
                     assert stream.split("-")[1] in read_by(rule.reads)
+
+
+def test_every_behaviour_is_answered_or_the_reason_is_given() -> None:
+    """Each rule answers a behaviour, each behaviour has a rule that exists or says why none tells it."""
+    named = {rule for one in BEHAVIOURS for rule in one.rules}
+    assert named == set(ROWS)
+    assert all(one.rules or one.beyond for one in BEHAVIOURS)
+    assert len({one.name for one in BEHAVIOURS}) == len(BEHAVIOURS)
+
+
+def test_the_picture_has_a_dot_where_the_table_says_yes() -> None:
+    """One dot for each yes, one ring for each viewpoint of an unanswered behaviour, and it is XML."""
+    drawn = ET.fromstring(render_picture(RULES))  # noqa: S314 - our own
+    circles = [node.attrib for node in drawn.iter("{http://www.w3.org/2000/svg}circle")]
+    columns = {view for row in ROWS.values() for view in row.viewpoints}
+    table = render_coverage(RULES).partition("## What it does")[2].partition("## Techniques")[0]
+    assert sum("stroke" not in circle for circle in circles) == table.count("| yes ")
+    unanswered = sum(not one.rules for one in BEHAVIOURS)
+    assert sum("stroke" in circle for circle in circles) == len(columns) * unanswered
+    assert table.count("**none**") == unanswered
+    assert all(float(circle["cx"]) < float(drawn.attrib["width"]) for circle in circles)
