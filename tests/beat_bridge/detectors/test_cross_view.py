@@ -576,3 +576,14 @@ def test_a_candidate_that_nobody_confirms_is_a_gap() -> None:
     (both,) = undecided(compared, found).gaps
     assert both.detail.startswith(compared.gaps[0].detail)
     assert (both.reason, both.missed) == (compared.gaps[0].reason, 1)
+
+
+def test_a_hidden_process_that_is_ending_under_pause_is_let_go() -> None:
+    """What both looks outside showed and has ended by the time the guest stands still is not there to be told of."""
+    hidden = process(5, "/usr/bin/p")
+    before, after = (inventory(hidden, viewpoint=Viewpoint.HYPERVISOR) for _ in range(2))
+    (found,) = bracketed(before, inventory(), after)
+    still = inventory(hidden, viewpoint=Viewpoint.HYPERVISOR)
+    ending = inventory(msgspec.structs.replace(hidden, state="ended"), viewpoint=Viewpoint.HYPERVISOR)
+    assert [each.standing for each in confirm([found], still)] == [Standing.CONFIRMED]
+    assert confirm([found], ending) == ()
