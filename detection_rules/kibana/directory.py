@@ -15,6 +15,7 @@ from detection_rules.json_text import NotJsonError, decode
 from detection_rules.kibana.body import Body, rule_to_kibana
 from detection_rules.kibana.ndjson import MAX_BYTES, Imported, ImportedRule
 from detection_rules.rule_file import Metadata, RuleFile, Source, beside_path, changelog_path, content_of, read_source
+from detection_rules.rule_set import SHIPPED
 from detection_rules.toml_writer import write as write_toml
 from detection_rules.versions import release_of, releases_as_json
 
@@ -59,6 +60,11 @@ def read_sources(directories: Iterable[Path]) -> list[Source]:
         if first != source.path:
             raise DoorwatchError(f"{source.path}: its rule_id {source.file.rule.rule_id} is also that of {first}")
     return sources
+
+
+def shipped_sources() -> list[Source]:
+    """Every rule that comes with Doorwatch, with those that only Kibana can run."""
+    return read_sources((SHIPPED, KIBANA_ONLY))
 
 
 def read_others(directories: Iterable[Path]) -> list[Body]:
@@ -162,4 +168,4 @@ def _identity(other: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(other.get(key, "")) for key in ("list_id", "item_id", "namespace_type", "type", "id"))
 
 
-__all__ = ["KIBANA_ONLY", "OTHERS", "Change", "read_others", "read_sources", "settle"]
+__all__ = ["KIBANA_ONLY", "OTHERS", "Change", "read_others", "read_sources", "settle", "shipped_sources"]

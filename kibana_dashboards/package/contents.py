@@ -12,8 +12,9 @@ import yaml
 from beat_bridge.ecs.templates import DATASETS
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Value
-from detection_rules import RuleSet, load_rules
 from detection_rules.kibana import rule_to_kibana
+from detection_rules.kibana.directory import shipped_sources
+from detection_rules.rule_file import Source
 from kibana_dashboards.dashboards import dashboards
 from kibana_dashboards.dashboards.saved_objects import FLEET_DATA_VIEW
 from kibana_dashboards.package import field_files, manifests, readme
@@ -52,12 +53,12 @@ def contents() -> Package:
     release = package_version(version("doorwatch"))
     shots = pictures()
     # Elastic's own osquery cannot run the others
-    rules, packs = load_rules(), tuple(pack for pack in load_packs() if pack.kibana)
+    rules, packs = shipped_sources(), tuple(pack for pack in load_packs() if pack.kibana)
     files = {
         "manifest.yml": _yaml(manifests.manifest(PACKAGE, release, shots)),
         "changelog.yml": _yaml(manifests.changelog(release)),
         "LICENSE.txt": _licence(),
-        "docs/README.md": readme.render_readme(rules, packs, shots).encode(),
+        "docs/README.md": readme.render_readme([source.file.rule for source in rules], packs, shots).encode(),
         "img/doorwatch.svg": resources.files("kibana_dashboards.package").joinpath("img/doorwatch.svg").read_bytes(),
         "kibana/tags.yml": _yaml(_TAGS),
         **dict(_data_streams()),
@@ -99,7 +100,7 @@ def sample_event(dataset: str) -> Mapping[str, Any]:
     return max(recorded, key=lambda document: len(json.dumps(document)))
 
 
-def _kibana(rules: RuleSet, packs: Iterable[Pack]) -> Iterator[tuple[str, bytes]]:
+def _kibana(rules: Iterable[Source], packs: Iterable[Pack]) -> Iterator[tuple[str, bytes]]:
     for dashboard in dashboards(FLEET_DATA_VIEW):
         yield f"kibana/dashboard/{dashboard['id']}.json", _json(dashboard)
     for rule in rules:

@@ -6,14 +6,14 @@ from beat_bridge.ecs.ecs_usage import ECS_USAGE
 from beat_bridge.ecs.fields import ecs_fields
 from beat_bridge.ecs.own_fields import OWN_FIELDS
 from beat_bridge.ecs.templates import DATASETS
-from detection_rules import RuleSet
+from detection_rules.rule_file import RuleTable
 from kibana_dashboards.dashboards.rendering import render
 from kibana_dashboards.package.manifests import TITLES
 from kibana_dashboards.pictures import Picture
 from osquery_packs import Pack
 
 
-def render_readme(rules: RuleSet, packs: Iterable[Pack], shots: Iterable[Picture]) -> str:
+def render_readme(rules: Iterable[RuleTable], packs: Iterable[Pack], shots: Iterable[Picture]) -> str:
     """What an operator reads in Kibana before and after installing the package.
 
     Args:

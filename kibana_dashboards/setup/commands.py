@@ -96,9 +96,10 @@ def _steps(reached: "Kibana", responder: ResponderOptions | None, choices: Choic
 
 def _rule_bodies(directories: tuple[Path, ...]) -> tuple[Body, ...]:
     from detection_rules.kibana import rule_to_kibana  # noqa: PLC0415
+    from detection_rules.kibana.directory import shipped_sources  # noqa: PLC0415
     from detection_rules.rule_set import load_rules  # noqa: PLC0415
 
-    return tuple(rule_to_kibana(rule) for rule in load_rules(directories or None))
+    return tuple(rule_to_kibana(rule) for rule in (load_rules(directories) if directories else shipped_sources()))
 
 
 def _objects() -> tuple[Body, ...]:

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from beat_bridge.ecs.fields import check
 from beat_bridge.ecs.templates import DATASETS, component_templates
 from beat_bridge.errors import DoorwatchError
-from detection_rules import load_rules
+from detection_rules.kibana.directory import shipped_sources
 from kibana_dashboards import commands
 from kibana_dashboards.package import Package, archive, contents, write_package
 from kibana_dashboards.package.contents import package_version
@@ -207,7 +207,9 @@ def test_a_sample_is_a_real_document(built: Package, dataset: str) -> None:
 def test_every_rule_and_pack_is_in_it(built: Package) -> None:
     """Each shipped rule under its id and version, each pack that Elastic's osquery can run, nothing else."""
     rules = [json.loads(data) for name, data in built.files.items() if name.startswith("kibana/security_rule/")]
-    assert {rule["attributes"]["rule_id"] for rule in rules} == {rule.rule_id for rule in load_rules()}
+    assert {rule["attributes"]["rule_id"] for rule in rules} == {
+        source.file.rule.rule_id for source in shipped_sources()
+    }
     assert all(rule["id"] == f"{rule['attributes']['rule_id']}_{rule['attributes']['version']}" for rule in rules)
     assert not any("enabled" in rule["attributes"] for rule in rules)
     packs = [json.loads(data) for name, data in built.files.items() if name.startswith("kibana/osquery_pack_asset/")]
@@ -217,8 +219,8 @@ def test_every_rule_and_pack_is_in_it(built: Package) -> None:
 def test_the_documentation_names_what_is_in_it(built: Package) -> None:
     """The package's page lists every rule, pack, data stream and picture."""
     page = built.files["docs/README.md"].decode()
-    for rule in load_rules():
-        assert rule.name in page
+    for source in shipped_sources():
+        assert source.file.rule.name in page
     for name in built.files:
         if name.startswith("img/") and name != "img/doorwatch.svg":
             assert f"(../{name})" in page
@@ -245,7 +247,7 @@ def test_the_command_says_what_it_wrote(tmp_path: Path, output: str) -> None:
         told = json.loads(done.stdout)
         assert (told["file"], told["bytes"]) == (str(file), file.stat().st_size)
         assert (told["data streams"], told["dashboards"]) == (4, 4)
-        assert told["rules"] == len(list(load_rules()))
+        assert told["rules"] == len(shipped_sources())
     else:
         assert "osquery packs" in done.stdout
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import detection_rules
 from beat_bridge.errors import DoorwatchError
-from detection_rules.rule_set import load_rules
+from detection_rules.kibana.directory import shipped_sources
 from kibana_dashboards.setup import kibana as asking
 from kibana_dashboards.setup.commands import kibana as command
 from kibana_dashboards.setup.options import KibanaOptions
@@ -96,7 +96,7 @@ def test_the_first_run_installs_everything_and_the_second_nothing(kibana: Kibana
     first = run(every_rule=True)
     assert _outcomes(first) == {"done"}
     space = kibana.spaces["default"]
-    assert (len(space.connectors), len(space.rules)) == (1, len(load_rules()))
+    assert (len(space.connectors), len(space.rules)) == (1, len(shipped_sources()))
     assert {kind for kind, _ in space.objects} == {"dashboard", "index-pattern"}
     assert {pack["name"] for pack in space.packs.values()} == {
         "doorwatch-files", "doorwatch-kernel", "doorwatch-processes", "doorwatch-sockets",
