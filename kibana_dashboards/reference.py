@@ -18,6 +18,10 @@ Integrations. The file is the same to the byte wherever it is built, and Elastic
 The pictures are drawn by the program from documents of its lab, with the panels' own queries: two Debian guests looked
 at from below, and the demo's host. A test runs the same queries on Elastic's server and compares every row.
 
+How far this is tried: every saved object holds the schema of its kind, every field stands in the mappings, and the
+panels' queries run on Elastic's server. **No Kibana has drawn these dashboards**: widths, colours and the words of its
+own controls are as its documentation says.
+
 A panel reads only what lies in the dashboard's time range. A finding is told when it opens, changes and is gone, and a
 sensor's gap when it is new or has lasted an hour: a range shorter than that shows less than there is.
 """

@@ -42,6 +42,13 @@ describes the host, as differences; the others find something. A query runs from
 
 """
 _LIMITS = """\
+## How far this is tried
+
+Each query runs in SQLite on its proof's rows; each table and column is one that osquery's own schema has for Linux; the
+extension registers with, and answers, a manager of osquery's Thrift interface. **No osqueryd and no osquery in Elastic
+Agent has run them**: the virtual tables' own rules, such as which need a constraint, and the estimate of what a query
+costs are to be seen on a host of yours first: `osquery_schedule` has what each took, osqueryd's log what failed.
+
 ## What osquery cannot see
 
 - No table holds a socket's filter: `packet_sockets` lists who listens, not what for.

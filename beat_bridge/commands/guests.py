@@ -108,7 +108,8 @@ def list_guests(output: str, libvirt: tuple[str, ...], qmp: tuple[Path, ...], ti
             )
             for each in listed
         ]
-        print_table("Guests", ("guest, UUID", "state", "route", "readable, or what to change"), rows)
+        empty = "not known: a place did not answer" if silent else "none"
+        print_table("Guests", ("guest, UUID", "state", "route", "readable, or what to change"), rows, empty=empty)
     for each in silent:
         click.echo(f"doorwatch: {each.why if each.place in each.why else f'{each.place}: {each.why}'}", err=True)
     if silent:

@@ -154,7 +154,7 @@ def test_a_fingerprint_in_place_of_the_ca(elasticsearch: Cluster) -> None:
         ({"ca_file": ""}, "TLS failed: .*check the CA file or the fingerprint"),
         ({"ca_file": "/nowhere/ca.pem"}, "/nowhere/ca.pem: no such CA file"),
         ({"ca_file": __file__}, "not a usable CA file"),
-        ({"password_file": "/nowhere/password"}, "/nowhere/password: cannot read the credential: No such file"),
+        ({"password_file": "/nowhere/password"}, "/nowhere/password: cannot read the secret: No such file"),
         ({"username": "reader"}, r"the credential is refused \(401\)"),
     ],
 )

@@ -159,7 +159,8 @@ def find(
         return matching[0][0]
     what = "more than one guest" if matching else "no guest"
     there = ", ".join(sorted(f"{guest.name} {guest.uuid} ({route})".replace("  ", " ") for guest, route in found))
-    raise DoorwatchError(f"{what} {name}; there are: {'; '.join([there or 'none', *obstacles])}")
+    nobody = "not known" if obstacles else "none"
+    raise DoorwatchError(f"{what} {name}; there are: {'; '.join([there or nobody, *obstacles])}")
 
 
 def _collect(
