@@ -184,3 +184,34 @@ def test_a_broken_changelog_or_side_file_is_named(tmp_path: Path) -> None:
         result = run("list", "--rules", str(folder))
         assert isinstance(result.exception, DoorwatchError)
         assert f"{STEM}.{suffix}.json" in str(result.exception)
+
+
+def test_line_ends_empty_lines_and_a_byte_order_mark_are_no_matter(tmp_path: Path) -> None:
+    """An export that passed through an editor of another system is the same export."""
+    data = export_ndjson(load_rules().rules[:2])
+    passed = b"\xef\xbb\xbf" + b"\r\n\r\n".join(data.splitlines()) + b"\r\n"
+    for name, given in (("plain", data), ("passed", passed)):
+        assert run("import", "-", "--into", str(tmp_path / name), standard_input=given).exit_code == 0
+    assert content(tmp_path / "plain") == content(tmp_path / "passed")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "holds no rule"),
+        (b"\n\n", "holds no rule"),
+        ('{"rule_id": "x"}\n'.encode("utf-16"), "-:1: not UTF-8 text"),
+        (b'{"rule_id": "x"}\n', "-:1: a rule without `name`: exported by a version that is not supported"),
+        (b"[" * 100_000, "-:1: not JSON that can be read: nested too deep"),
+        (b'{"attributes": {}, "type": "dashboard"}\n', "-:1: a saved object of type 'dashboard'"),
+        (b"\x00" * 1000, "-:1: not JSON"),
+    ],
+)
+def test_what_is_no_export_is_one_line_and_leaves_nothing(tmp_path: Path, data: bytes, says: str) -> None:
+    """File and place, exit code 2 at the front door, and not even the directory is made."""
+    result = run("import", "-", "--into", str(tmp_path / "new"), standard_input=data)
+    assert isinstance(result.exception, DoorwatchError)
+    told = str(result.exception).replace("<stdin>", "-")
+    assert says in told
+    assert "\n" not in told
+    assert not (tmp_path / "new").exists()
