@@ -42,7 +42,6 @@ BEHAVIOURS: Final = (
         "sets file times back",
         ("timestomp_in_process",),
         "times of files elsewhere than in /run, without Auditd Manager",
-        unseen_from=("Doorwatch below",),
     ),
     Behaviour("forks, calls setsid, empties its environment, closes its streams", (), "most daemons do the same"),
     Behaviour("filters packets for a secret", ("socket_filter_secret", "backdoor_process")),

@@ -32,6 +32,8 @@ BELOW_ONLY: Final = frozenset(
 """Kinds of finding, and surfaces, that only the hypervisor's view gives."""
 INSIDE_ONLY: Final = frozenset({"abnormal_pid_file"})
 """Kinds that need the guest's file system."""
+_TIMESTOMP: Final = "T1070.006"
+"""Told by the detector of PID files alone, as a technique of its findings and not as a kind."""
 _SCORES: Final = {"low": 25, "medium": 50, "high": 75, "critical": 100}
 _KINDS: Final = ("doorwatch.finding.kind", "doorwatch.hook.surface")
 
@@ -167,7 +169,8 @@ def _row(rule: Rule) -> Row:
         and (named | surfaces) - {"kernel_hook_drift"} <= BELOW_ONLY
     ):
         views.pop("Doorwatch inside", None)
-    if named and named <= INSIDE_ONLY:
+    by_technique = named_values(rule, "threat.technique.subtechnique.id")
+    if (named and named <= INSIDE_ONLY) or by_technique == {_TIMESTOMP}:
         views.pop("Doorwatch below", None)
     return Row(
         rule=rule.stem,
