@@ -83,7 +83,7 @@ def guests() -> None:
     """
 
 
-@guests.command("list")
+@guests.command("list", short_help="Which there are, and which can be looked at.")
 @format_option
 @_routed
 def list_guests(output: str, libvirt: tuple[str, ...], qmp: tuple[Path, ...], timeout: float) -> None:
@@ -146,7 +146,7 @@ def resume(name: str, **where: Any) -> None:
         click.echo(f"{_named(guest)} runs.")
 
 
-@guests.command()
+@guests.command(short_help="Write its memory to a file, for later looks.")
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 @_routed
@@ -162,7 +162,7 @@ def dump(name: str, file: Path, **where: Any) -> None:
         click.echo(f"  {shlex.join(['doorwatch', 'scan', '--memory', str(file)])} --kernel DIRECTORY_OF_KERNELS")
 
 
-@guests.command()
+@guests.command(short_help="Pull, or plug in, its network cable.")
 @click.argument("name")
 @click.argument("state", type=click.Choice(["up", "down"]))
 @_YES
@@ -180,7 +180,7 @@ def link(name: str, state: str, yes: bool, **where: Any) -> None:
             click.echo(f"{_named(guest)} has no network. Plug it in again:\n  {undo}")
 
 
-@guests.command()
+@guests.command(short_help="Keep its disks and memory as they are now.")
 @click.argument("name")
 @click.argument("snapshot")
 @_routed
@@ -194,7 +194,7 @@ def snapshot(name: str, snapshot: str, **where: Any) -> None:
         )
 
 
-@guests.command()
+@guests.command(short_help="Put it back to a snapshot.")
 @click.argument("name")
 @click.argument("snapshot")
 @_YES

@@ -113,3 +113,14 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
     )
     assert answer.returncode == 2
     assert answer.stderr == "doorwatch: the output cannot be written: No space left on device\n"
+
+
+def test_rules_are_listed_without_what_reads_guests() -> None:
+    """`doorwatch rules list` loads nothing of the hypervisor's side, installed or not."""
+    code = (
+        "import sys; from doorwatch.main import cli; cli.main(['rules', 'list', '--format', 'json'], "
+        "standalone_mode=False); print(*sys.modules)"
+    )
+    loaded = _run(code=code).stdout.splitlines()[-1].split()
+    assert "detection_rules" in loaded
+    assert not [name for name in loaded if name.startswith(("drgn", "libvmi", "qemu", "beat_bridge.sensors"))]
