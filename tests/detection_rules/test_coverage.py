@@ -36,7 +36,7 @@ def test_viewpoints_follow_from_the_data() -> None:
     assert ROWS["kernel_hook_drift"].viewpoints == ("Doorwatch inside", "Doorwatch below")
     assert ROWS["abnormal_pid_file"].viewpoints == ("Doorwatch inside", "Elastic Defend")
     assert ROWS["short_lived_redirect"].viewpoints == ("Elastic Defend",)
-    assert ROWS["timestomp_in_process"].viewpoints == ("Doorwatch inside", "Auditd Manager")
+    assert ROWS["timestomp_in_process"].viewpoints == ("Auditd Manager", "Doorwatch inside")
     assert {kind for kind in BELOW_ONLY if kind in set(FindingKind)} == {
         "hidden_process", "hidden_module", "hidden_socket", "bpf_object_mismatch",
     }  # fmt: skip

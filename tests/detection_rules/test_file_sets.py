@@ -143,7 +143,7 @@ def test_two_at_once_do_not_meet(directory: Path) -> None:
     """While one changes a directory, another is told so, and changes nothing."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
         for work in (change, finish):
             with pytest.raises(DoorwatchError, match="another import is changing it"):
                 work(directory)
