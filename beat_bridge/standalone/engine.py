@@ -66,6 +66,9 @@ class Sequences(Protocol):
     def feed(self, document: Mapping[str, Any], reference: Hashable = None) -> Sequence[Firing]:
         """What a document completes; each sequence once."""
 
+    def advance(self) -> Sequence[Firing]:
+        """What the time that has passed completes without a document: something that must not happen did not."""
+
     def remarks(self) -> Sequence[str]:
         """One line for each rule that may have missed something, and why."""
 
@@ -112,12 +115,29 @@ class LocalEngine:
         alerts = [(alert_id(rule, document), webhook_body(rule, document, at)) for rule in self._match(document.body)]
         if self._sequences is not None:
             fired = self._sequences.feed(document.body, (document.data_stream, document.id))
-            alerts += [sequence_alert(firing.rule, _documents(firing), at) for firing in fired]
+            alerts += _together(fired, at)
         with self._mutex:
             self._evaluated += 1
+        return self._keep(alerts)
+
+    def advance(self) -> tuple[str, ...]:
+        """Let time pass without a document; call it now and then. The alerts of what that completes are on disk.
+
+        Returns:
+            The ids of its alerts.
+
+        Raises:
+            DoorwatchError: The outbox cannot be written.
+        """
+        if self._sequences is None:
+            return ()
+        return self._keep(_together(self._sequences.advance(), datetime.now(UTC)))
+
+    def _keep(self, alerts: list[tuple[str, bytes]]) -> tuple[str, ...]:
+        with self._mutex:
             self._matched += len(alerts)
         if alerts and (turned_away := self._outbox.put(alerts)):
-            _log.error("%s: full: %d alerts about %s turned away", self._outbox.path, turned_away, document.id)
+            _log.error("%s: full: %d of %d alerts turned away", self._outbox.path, turned_away, len(alerts))
         return tuple(identity for identity, _ in alerts)
 
     def status(self) -> EngineStatus:
@@ -126,6 +146,11 @@ class LocalEngine:
             evaluated, matched = self._evaluated, self._matched
         remarks = tuple(self._sequences.remarks()) if self._sequences is not None else ()
         return EngineStatus(evaluated=evaluated, matched=matched, outbox=self._outbox.status(), remarks=remarks)
+
+
+def _together(fired: Sequence[Firing], at: datetime) -> list[tuple[str, bytes]]:
+    """The alerts of rules that fired on several documents."""
+    return [sequence_alert(firing.rule, _documents(firing), at) for firing in fired]
 
 
 def _documents(firing: Firing) -> tuple[Document, ...]:

@@ -96,6 +96,7 @@ def _watch_and_tell(service: Service, stop: threading.Event, tell: Callable[[Bri
         if host is not None and now >= next_look:
             service.look()
             next_look = max(next_look + interval, time.monotonic())
+        service.tick()
         if now >= next_beat:
             service.beat()
             next_beat = now + HEARTBEAT_SECONDS

@@ -60,12 +60,13 @@ class Service:
         self.spool = spool
         self.watch = watch
         self.forwarder: Forwarder | None = None
+        self.engine: LocalEngine | None = None
         self.outbox: Outbox | None = None
         self.guests: Guests | None = None
         self.responder: Responder | None = None
         self.alerts_url = ""
         """Where the responder takes alerts; empty where none runs here."""
-        self._publisher = publisher
+        self.publisher = publisher
         self._passes = 0
         self.last_error = ""
         self.final_status = BridgeStatus(spool=spool.status())
@@ -89,6 +90,16 @@ class Service:
             log.warning("finding %s: %s %s: %s", event.change, finding.verdict, finding.kind, finding.explanation)
         return True
 
+    def tick(self) -> None:
+        """Let the rules know that time passes: some sequences end by what does not happen."""
+        if self.engine is None:
+            return
+        try:
+            self.engine.advance()
+        except DoorwatchError as error:
+            self.last_error = str(error)
+            log.error("%s", error)  # noqa: TRY400 - one line; no traceback for a full disk
+
     def status(self) -> BridgeStatus:
         """How it is doing."""
         return BridgeStatus(
@@ -107,6 +118,9 @@ class Service:
             yield f"{self.watch.turned_away} findings are not told: too many are open"
         if self.forwarder is not None and (detail := self.forwarder.status().detail):
             yield detail
+        if self.engine is not None:
+            for remark in self.engine.status().remarks:
+                yield f"rule {remark}"
         if self.outbox is not None:
             alerts = self.outbox.status()
             if alerts.last_reason:
@@ -122,7 +136,7 @@ class Service:
         Raises:
             DoorwatchError: It could not be made durable; the responder tells it again.
         """
-        self._publisher.publish([response_document(step, self.configuration.namespace)])
+        self.publisher.publish([response_document(step, self.configuration.namespace)])
 
     def note_final_status(self) -> None:
         """Remember how it stood when everything else had stopped."""
@@ -132,7 +146,7 @@ class Service:
         """Publish a heartbeat; one that cannot be published is missed, and that is what its absence says."""
         now = datetime.now(UTC)
         try:
-            self._publisher.publish([heartbeat_document(identity(), self.status(), now, self.configuration.namespace)])
+            self.publisher.publish([heartbeat_document(identity(), self.status(), now, self.configuration.namespace)])
         except DoorwatchError as error:
             self.last_error = str(error)
 
@@ -153,7 +167,7 @@ def open_service(configuration: Configuration, seams: Seams | None = None) -> It
         watch = Watch(seams.look, publisher.publish, state / "findings.json", configuration.namespace)
         service = Service(configuration, spool, publisher, watch)
         stack.callback(service.note_final_status)
-        service.outbox = outbox
+        service.engine, service.outbox = engine, outbox
         service.forwarder = _start_forwarder(configuration, state, spool, stack)
         if configuration.responder is not None:
             _start_responder(configuration.responder, service, seams, stack)

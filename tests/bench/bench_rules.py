@@ -118,7 +118,8 @@ def _open_keys() -> Figure:
         target="< 200",
         met=keys == KEYS and after / 1024 < 200,
         note=(
-            f"the whole process; {KEYS:,} documents of {BYTES} bytes that share little; {(after - before) / 1024:.0f} MB above the process before; "
+            f"the whole process; {KEYS:,} documents of {BYTES} bytes that share little; "
+            f"{(after - before) / 1024:.0f} MB above the process before; "
             f"the matcher's own books say {counted / 1e6:.0f} MB; {each:.0f} us of CPU a document, decoding included"
         ),
     )
