@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from detection_rules.language import eql, eql_ast, eql_compile, kql, kql_ast, kql_compile, terms
+from detection_rules.language.conditions import every
 from detection_rules.language.fields import Predicate
 from detection_rules.language.terms import Demands
 
@@ -35,8 +36,14 @@ def event_branches(query: eql_ast.EventQuery) -> tuple[Branch, ...]:
     """The same for one EQL event query, such as an item of a sequence."""
     condition = query.condition
     alternatives = condition.operands if isinstance(condition, eql_ast.Or) else (condition,)
-    events = [eql_ast.EventQuery(query.category, _arranged(alternative)) for alternative in alternatives]
-    return tuple(Branch(terms.of_event(event), eql_compile.compile_query(event)) for event in events)
+    return tuple(_of_event(eql_ast.EventQuery(query.category, _arranged(each))) for each in alternatives)
+
+
+def _of_event(event: eql_ast.EventQuery) -> Branch:
+    condition = eql_compile.compile_query(eql_ast.EventQuery(None, event.condition))
+    if event.category is not None:
+        condition = every([condition, eql_compile.of_category(event.category)])
+    return Branch(terms.of_event(event), condition)
 
 
 def _of_kql(query: kql_ast.Query) -> tuple[Branch, ...]:
@@ -45,17 +52,20 @@ def _of_kql(query: kql_ast.Query) -> tuple[Branch, ...]:
 
 
 def _arranged(node: eql_ast.Expression) -> eql_ast.Expression:
-    """Cheap conditions first, and last of all what the index has asked already. No order changes what they say."""
+    """Cheap conditions first; last what tells least, or the index has asked. No order changes the answer."""
     if not isinstance(node, eql_ast.And):
         return node
     return eql_ast.And(tuple(sorted(node.operands, key=_cost)))
 
 
-def _cost(node: eql_ast.Expression) -> tuple[bool, int]:
-    alternatives = node.operands if isinstance(node, eql_ast.Or) else (node,)
-    nested = any(isinstance(each, eql_ast.And) for each in alternatives)
-    asked = not nested and all(terms.of_expression(each) for each in alternatives)
-    return asked, sum(EXPRESSION if terms.is_expression(each) else 1 for each, _ in eql_ast.walk(node))
+def _cost(node: eql_ast.Expression) -> tuple[int, int]:
+    nodes = [each for each, _ in eql_ast.walk(node)]
+    if isinstance(node, eql_ast.Or):
+        asked = all(not isinstance(each, eql_ast.And) and terms.of_expression(each) for each in node.operands)
+    else:
+        asked = bool(terms.of_expression(node))
+    common = all(each.path in terms.COMMON for each in nodes if isinstance(each, eql_ast.Field))
+    return asked + common, sum(EXPRESSION if terms.is_expression(each) else 1 for each in nodes)
 
 
 def _arranged_kql(node: kql_ast.Query) -> kql_ast.Query:

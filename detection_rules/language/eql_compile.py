@@ -46,9 +46,12 @@ def compile_query(query: ast.EventQuery) -> Predicate:
     condition = _condition(query.condition)
     if query.category is None:
         return condition
-    category = query.category
-    of_category = any_value(fetcher("event.category"), lambda value: bool(value == category))
-    return lambda document: of_category(document) and condition(document)
+    return every([of_category(query.category), condition])
+
+
+def of_category(category: str) -> Predicate:
+    """Whether an event is of a category."""
+    return any_value(fetcher("event.category"), lambda value: bool(value == category))
 
 
 def _condition(node: ast.Expression) -> Predicate:  # noqa: PLR0911 - one return for each kind of node

@@ -48,9 +48,7 @@ def fetcher(path: str) -> Fetch:
     thorough = _thorough_reader(parts)
 
     def settled(value: Any, document: Document) -> Any:
-        if type(value) is list and _SCALARS.issuperset(map(type, value)):
-            return value
-        return thorough(document)
+        return value if _plain(value) else thorough(document)
 
     # an object, and beside it the dotted keys that would hold the same field: these call for the thorough way
     if len(parts) == 2:
@@ -116,6 +114,13 @@ def _of_three(parts: list[str], thorough: Reader, settled: Callable[[Any, Docume
 
 _SCALARS = frozenset({str, int, float, bool})
 _PLAIN = _SCALARS | {type(None)}
+
+
+def _plain(value: Any) -> bool:
+    """Whether it is an array of nothing but values; most arrays of ECS have one."""
+    if type(value) is not list:
+        return False
+    return type(value[0]) in _SCALARS if len(value) == 1 else _SCALARS.issuperset(map(type, value))
 
 
 def _joined(parts: list[str], start: int) -> list[str]:

@@ -190,6 +190,8 @@ def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
         ('process where process.name !: "x"', "`!:`", 1, 28),
         ('process where process.name not like "x"', "not field like", 1, 32),
         ("process where a == 1 AND b == 2", "capitals", 1, 22),
+        # "You cannot use EQL comparison operators to compare a field to another field", functions of them included:
+        # https://www.elastic.co/docs/reference/query-languages/eql/eql-syntax#eql-compare-fields
         ("process where process.name == process.parent.name", "comparing two fields", 1, 15),
         ("process where a + 1 == b", "comparing two fields", 1, 15),
         ("process where length(a) > length(b)", "comparing two fields", 1, 15),
