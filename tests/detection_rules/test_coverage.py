@@ -16,8 +16,8 @@ from detection_rules.coverage import (
     render_picture,
 )
 from detection_rules.datasets import datasets, known_fields, read_by
+from detection_rules.index import stream_of
 from detection_rules.proof import read_proof
-from detection_rules.rule_set import stream_of
 from tests.detection_rules.changed_rules import changed
 
 RULES = load_rules()
