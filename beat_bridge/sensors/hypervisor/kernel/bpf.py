@@ -36,7 +36,14 @@ def bpf_programs(prog: Program, gaps: Gaps) -> Iterator[BpfProgram]:
             map_ids=_map_ids(prog, maps, count),
         )
 
-    return _objects(prog, _Table("BPF program", "prog_idr", _programs_in_use), read, gaps)
+    yield from _objects(prog, _Table("BPF program", "prog_idr", _programs_in_use), read, gaps)
+    ending = set(Gaps().whole(_programs_without_holders(prog), "programs that end"))
+    if ending:  # the kernel is through with them in a moment; what stays so is no ending
+        view(prog).again()
+        for number, address in sorted(ending.intersection(_programs_without_holders(prog))):
+            gaps.miss(
+                f"BPF program {number}", FaultError("nobody refers to it, and its code still has a name", address)
+            )
 
 
 def bpf_maps(prog: Program, gaps: Gaps) -> Iterator[BpfMap]:
@@ -103,18 +110,25 @@ def _lacking(prog: Program, table: _Table, shown: Iterable[tuple[int, int]]) -> 
 
 
 def _programs_in_use(prog: Program) -> Iterator[tuple[int, int]]:
-    """Programs whose machine code the kernel has names for; parts of programs have no id.
+    """Programs whose machine code the kernel has names for, and that somebody refers to."""
+    return ((number, program) for number, program, references in _programs_with_code(prog) if references > 0)
 
-    One that nobody refers to any more is out of its table before its code has no name: it is not in use.
-    """
+
+def _programs_without_holders(prog: Program) -> Iterator[tuple[int, int]]:
+    """Those that nobody refers to: they are out of their table before their code has no name."""
+    return ((number, program) for number, program, references in _programs_with_code(prog) if references <= 0)
+
+
+def _programs_with_code(prog: Program) -> Iterator[tuple[int, int, int]]:
+    """(id, address, references) of programs whose machine code has a name; parts of programs have no id."""
     node_at = offset_of(prog, "struct bpf_prog_aux", "ksym") + offset_of(prog, "struct bpf_ksym", "lnode")
     is_program = record(prog, "struct bpf_ksym", "prog")
     auxiliary = record(prog, "struct bpf_prog_aux", "id", "prog", "refcnt.counter")
     for node in list_for_each(prog, symbol(prog, "bpf_kallsyms")):
         if is_program.read(node - offset_of(prog, "struct bpf_ksym", "lnode"))[0]:
             number, program, references = auxiliary.read(node - node_at)
-            if number and references > 0:
-                yield number, program
+            if number:
+                yield number, program, references
 
 
 def _maps_in_use(prog: Program) -> Iterator[tuple[int, int]]:

@@ -13,13 +13,16 @@ import pytest
 from beat_bridge.errors import DoorwatchError
 from beat_bridge.model.base import Reason
 from beat_bridge.model.coverage import CoverageStatus
-from beat_bridge.sensors.hypervisor.kernel.program import view
+from beat_bridge.sensors.hypervisor.kernel.bpf import _programs_in_use as bpf_programs_in_use
+from beat_bridge.sensors.hypervisor.kernel.program import symbol, view
+from beat_bridge.sensors.hypervisor.kernel.records import offset_of, record
 from beat_bridge.sensors.hypervisor.looking import Introspection
 from beat_bridge.sensors.hypervisor.memory.paging import OutOfTimeError
 from beat_bridge.sensors.hypervisor.symbols.profile import load_profile
 from tests.beat_bridge.sensors.hypervisor.kernel.conftest import Watched
 from tests.beat_bridge.sensors.hypervisor.kernel.fuzz import BUDGET_SECONDS, Corrupted, Run
-from tests.lab.guest import RELEASES
+from tests.lab.guest import RELEASES, plants
+from tests.lab.guest.monitor import paused
 from tests.lab.guest.saved import saved
 
 RUNS = int(os.environ.get("DOORWATCH_FUZZ_RUNS", "300"))
@@ -105,3 +108,23 @@ def test_a_pass_that_takes_too_long_is_cut_short_and_says_so(watched: Watched, m
     assert cut == sorted(cut, reverse=True)
     monkeypatch.undo()
     assert {each.sensor for each in introspection.look().gaps} <= {*(each.sensor for each in whole.gaps)}
+
+
+@pytest.mark.guest
+def test_a_program_that_says_it_is_not_in_use_is_a_gap(watched: Watched) -> None:
+    """Cut from its table, with a forged count of nobody: no program of that id is shown, and so not all were seen."""
+    with plants.program(watched.guest, "network_program") as planted, paused(watched.guest.monitor_path):
+        prog, corrupted = watched.prog, Corrupted(watched.memory)
+        view(prog).again()
+        auxiliary = record(prog, "struct bpf_prog", "aux")
+        programs = {number: auxiliary.read(program)[0] for number, program in bpf_programs_in_use(prog)}
+        translate = view(prog).space.translate
+        counter = programs[planted.facts["program"]] + offset_of(prog, "struct bpf_prog_aux", "refcnt.counter")
+        table = symbol(prog, "prog_idr") + offset_of(prog, "struct idr", "idr_rt.xa_head")
+        corrupted.write(translate(counter), bytes(8))
+        corrupted.write(translate(table), bytes(8))
+        seen = Introspection(corrupted, watched.profile).look()
+    (coverage,) = (each for each in seen.coverage if each.sensor == "bpf_objects")
+    assert planted.facts["program"] not in {each.id for each in seen.bpf_programs}
+    assert coverage.status is CoverageStatus.PARTIAL
+    assert "nobody refers to it" in coverage.detail
