@@ -237,7 +237,8 @@ def _guest(below: Below, guest: Guest, inside: Inside) -> Seen:
             compared = compare(inventory, shown, after)
             inventory, findings = compared.told_of(after), (*detect(after), *compared.findings)
         elif inside.recorded is not None:
-            compared = single(inside.recorded, inventory, imaged_at=sight.clock())
+            # the record was there before this look; an idle guest's clock, as of its last tick, may lag behind it
+            compared = single(inside.recorded, inventory, imaged_at=sight.clock() + LAST_TICK)
             inventory, findings = compared.told_of(inventory), (*findings, *compared.findings)
         if not below.pause or not any(unconfirmed(finding) for finding in findings):
             return Seen(

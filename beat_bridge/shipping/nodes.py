@@ -44,7 +44,7 @@ class Nodes:
             if not self._denied:
                 LOG.warning("cannot ask for the cluster's nodes, so only those that are configured are used: %s", error)
             self._denied = True
-        except TransportError:
-            return  # nobody is there: the request that comes next says so
+        except TransportError:  # nobody is there, or not in time: the request that comes next says so
+            self._looked_at = now + _AFTER_FAILURE_SECONDS - _EVERY_SECONDS
         except (AttributeError, KeyError, TypeError, ValueError):
             LOG.warning("the list of the cluster's nodes cannot be understood")

@@ -69,6 +69,13 @@ class Shipping:
             time.sleep(0.005)
         return status.detail
 
+    def wait_until_some_arrived(self, count: int, seconds: float = 120) -> None:
+        """Return when so many documents were delivered: whoever answered them has been asked for the other nodes."""
+        deadline = time.monotonic() + seconds
+        while self._spool.status().delivered < count:
+            assert time.monotonic() < deadline, f"{self._spool.status()} {self.forwarder.status()}"
+            time.sleep(0.005)
+
     def wait_until_empty(self, seconds: float = 120) -> None:
         """Return when nothing is pending."""
         deadline = time.monotonic() + seconds
@@ -243,6 +250,7 @@ def test_one_node_of_three_killed(three_nodes: Cluster, stream: str, tmp_path: P
             for start in range(0, 5000, 100):
                 spool.append(event(stream, name) for name in names[start : start + 100])
                 if start == 1000:
+                    shipping.wait_until_some_arrived(500)  # a node that dies before it was ever asked names no others
                     three_nodes.admin.cluster.health(index=stream, wait_for_status="green", timeout="60s")
                     primary.kill()
             shipping.wait_until_empty()

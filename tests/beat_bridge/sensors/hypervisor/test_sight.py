@@ -115,7 +115,8 @@ def test_a_look_that_fails_lets_it_go_on(wired: Wired, sight: Sight, failure: Ba
 
 
 _WATCHER = """
-import sys, time
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may ignore it
 from pathlib import Path
 from beat_bridge.sensors.hypervisor.guests.qmp import open_qmp
 from beat_bridge.sensors.hypervisor.looking import Introspection
